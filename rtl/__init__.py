@@ -1,0 +1,1 @@
+"""The hardware, in Amaranth: one concept a file. `rtl.spec` is the contract it shares with the software."""
