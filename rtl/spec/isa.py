@@ -19,8 +19,8 @@ executing the program in order; timing is a function of the program and the stre
 
 Tile state. Each tile has two banks of row registers: fills (LOAD, DRAIN to rows) write the fill bank;
 `PASS fresh` first swaps the banks, then computes from what was filled. Each tile has two banks of
-accumulators, used as a queue: `PASS first` opens a new result (at most two wait), further passes add to
-it, DRAIN reads the oldest and `release` frees it.
+accumulators, used as a queue: `PASS first` opens a new result (at most two wait) and remembers its `rot`,
+further passes add to it, DRAIN reads the oldest and `release` frees it.
 
 Addresses. A buffer address is `addr + A[areg]`; A0 is always 0. After issue, A[areg] += inc, and becomes
 its initial value again when it reaches `wrap` (both given by SETA).
@@ -158,6 +158,11 @@ FORMATS: dict[Op, tuple[Field, ...]] = {
         *_FILL,
     ),
     Op.PASS: (
+        Field(
+            "rot",
+            lambda p: max(1, clog2(p.col_groups)),
+            "with `first`: the result's block 0 is in this column group; a drain undoes the rotation",
+        ),
         Field("tile", _tile, "first tile"),
         Field("span", _tiles, "tiles, at least 1, consecutive modulo tiles"),
         Field("fresh", _const(1), "1: swap row banks first"),
@@ -172,8 +177,12 @@ FORMATS: dict[Op, tuple[Field, ...]] = {
         Field("groups", _tiles, "groups of D blocks, at least 1; group i is at tile + i * chain"),
         Field("chain", _tiles, "consecutive tiles whose partial sums are added, at least 1; groups * chain <= tiles"),
         Field("blocks", lambda p: clog2(p.col_groups // p.drain_chunk + 1), "D / drain_chunk: blocks per group, at least 1"),
-        Field("col", lambda p: max(1, clog2(p.col_groups // p.drain_chunk)), "first column group / drain_chunk; col + blocks <= column groups / drain_chunk"),
-        Field("count", _const(16), "K, blocks: block k is column group col * chunk + k % D of group k // D; lanes beyond the groups read 0"),
+        Field(
+            "col",
+            lambda p: max(1, clog2(p.col_groups)),
+            "column groups from the result's block 0 to the first block drained",
+        ),
+        Field("count", _const(16), "K, blocks: block k is column group (rot + col + k % D) mod H of group k // D; beyond: 0"),
         Field("column", lambda p: max(1, clog2(p.granule)), "first column of the granule"),
         Field("columns", lambda p: clog2(p.granule + 1), "columns, at least 1; column + columns <= granule"),
         Field("slots", _slots, "slots that one column takes in a step, 1..slots: min(slots, ceil(K / granule))"),
