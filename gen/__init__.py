@@ -1,0 +1,1 @@
+"""The generator: `python -m gen` writes Verilog, a C header and documents of one configuration."""

@@ -1,25 +1,557 @@
+"""The CIM macro: one array of weights that computes in place, in two views with the same ports and cycles.
+
+- structural: Amaranth components, synthesizable. `structural_verilog` emits every distinct module once.
+- behavioural: `rtl/views/macro_behavioural.v`, fast to simulate. `behavioural_verilog` fills it in.
+
+Cycles, in both views: a fill or a weight write takes effect at its clock edge; a step of a pass occupies
+`Macro.step_cycles` = planes cycles and its result is in the accumulators at the edge that ends the last of
+them, so a drain may read it in the very next cycle; a drain is in `q` one edge after `drain_en`.
+"""
+
 import re
 from pathlib import Path
+
+from amaranth.back import verilog
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, ResetSignal, Signal, signed, unsigned
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
 from rtl.spec.params import Params, clog2
+
+#: Module name of the macro in Verilog, in both views.
 MODULE = "blockcim_macro"
-def field(things): return max(1, clog2(things))
-def macro_ports(p):
-    gw = field(p.row_groups)
-    result = [("in","id",10)]
-    for k in range(1+p.drain_ports):
-        result += [("in",f"fill{k}_valid",p.slots),("in",f"fill{k}_group",p.slots*gw),("in",f"fill{k}_mask",p.lanes),("in",f"fill{k}_data",p.word_bits)]
-    result += [("in","fill_bank",1),("in","pass_en",1),("in","pass_plane",field(p.planes)),("in","pass_clear",1),("in","pass_bank",1),("in","acc_bank",1),("in","pass_mask",p.col_groups)]
-    result += [("in","pass_sel",p.col_groups*gw)] if p.tree=="shared" else [("in","pass_rows",p.col_groups*p.row_groups)]
-    result += [("in","w_en",1),("in","w_row",clog2(p.rows)),("in","w_group",field(p.col_groups)),("in","w_data",p.granule*p.weight_bits)]
-    lanes32=p.slots*p.col_groups*32
-    result += [("in","drain_en",1),("in","drain_col",field(p.granule)),("in","drain_pieces",clog2(p.slots+1)),("in","drain_bank",1),("in","drain_add",1),("in","chain_in",lanes32),("out","q",lanes32)]
-    return result
-def behavioural_verilog(p, view=None):
-    t = view or (Path(__file__).parent/"views/macro_behavioural.v").read_text()
-    t = re.sub(r"^ *// @each fill port@\n(.*?)^ *// @end@\n", lambda m:"".join(m[1].replace("@K@",str(k)) for k in range(1+p.drain_ports)), t, flags=re.M|re.S)
-    decl = ["  input wire clk","  input wire rst"]+[f"  {'input wire' if d=='in' else 'output reg'} [{w-1}:0] {n}" for d,n,w in macro_ports(p)]
-    G,H,B=p.row_groups,p.col_groups,p.granule
-    v=dict(PORTS=",\n".join(decl),G=G,H=H,B=B,S=p.slots,AB=p.act_bits,WB=p.weight_bits,GW=field(G),ACC=p.acc_bits,LAST=p.planes-1,
-      ROWS_DEPTH=1<<clog2(p.rows*H),GROUPS_DEPTH=1<<clog2(2*H),WEIGHT_DEPTH=1<<clog2(p.rows*p.cols),ROW_DEPTH=1<<clog2(2*G),ACC_DEPTH=1<<clog2(2*H*B),X_DEPTH=1<<clog2(B),
-      USED="1 << pass_sel[h * GW +: GW]" if p.tree=="shared" else "pass_rows[h * G +: G]")
-    return re.sub(r"@(\w+)@", lambda m:str(v[m[1]]), t)
+
+_TEMPLATE = Path(__file__).parent / "views" / "macro_behavioural.v"
+
+
+def field_bits(things: int) -> int:
+    """Bits of a port that numbers `things` things; one thing still has a one-bit port."""
+    return max(1, clog2(things))
+
+
+def macro_inputs(params: Params) -> dict[str, int]:
+    """Input ports of the macro by name, in order, with their widths in bits; clock and reset not included.
+
+    Vectors are flattened, index 0 in the low bits: slots, lanes, column groups, pieces x column groups.
+    """
+    p, group = params, field_bits(params.row_groups)
+    ports = {"id": 10}
+    for k in range(1 + p.drain_ports):
+        ports[f"fill{k}_valid"] = p.slots
+        ports[f"fill{k}_group"] = p.slots * group
+        ports[f"fill{k}_mask"] = p.lanes
+        ports[f"fill{k}_data"] = p.word_bits
+    ports |= {"fill_bank": 1, "pass_en": 1, "pass_plane": field_bits(p.planes), "pass_clear": 1}
+    ports |= {"pass_bank": 1, "acc_bank": 1, "pass_mask": p.col_groups}
+    if p.tree == "shared":
+        ports["pass_sel"] = p.col_groups * group
+    else:
+        ports["pass_rows"] = p.col_groups * p.row_groups
+    ports |= {"w_en": 1, "w_row": clog2(p.rows), "w_group": field_bits(p.col_groups)}
+    ports["w_data"] = p.granule * p.weight_bits
+    ports |= {"drain_en": 1, "drain_col": field_bits(p.granule), "drain_pieces": clog2(p.slots + 1)}
+    ports |= {"drain_bank": 1, "drain_add": 1, "chain_in": q_bits(p)}
+    return ports
+
+
+def q_bits(params: Params) -> int:
+    """Width of `q` and `chain_in`: an int32 for each piece of each column group, piece-major."""
+    return params.slots * params.col_groups * 32
+
+
+class _Part(wiring.Component):
+    """A part of the macro that Verilog emission turns into one module of its own.
+
+    A parent places its parts with `_place`: as submodules in simulation, as instances of the once-emitted
+    module where `linked` is set. `clocked` says whether the part has state.
+    """
+
+    name: str
+    clocked = True
+
+    def __init__(self, params: Params, linked: bool = False) -> None:
+        self.params = params
+        self.linked = linked
+        super().__init__(self.ports(params))
+
+    @classmethod
+    def ports(cls, params: Params) -> wiring.Signature:
+        """Signature for these parameters."""
+        inputs, outputs = cls.inputs(params), cls.outputs(params)
+        return wiring.Signature(
+            {name: In(shape) for name, shape in inputs.items()} | {name: Out(shape) for name, shape in outputs.items()}
+        )
+
+    @staticmethod
+    def inputs(params: Params) -> dict:
+        """Shape of each input."""
+        raise NotImplementedError
+
+    @staticmethod
+    def outputs(params: Params) -> dict:
+        """Shape of each output."""
+        raise NotImplementedError
+
+    def _place(self, m: Module, label: str, part: type["_Part"]):
+        """Place a part as `m.submodules[label]` and return the interface to drive it by."""
+        if not self.linked:
+            m.submodules[label] = component = part(self.params)
+            return component
+        signature = part.ports(self.params)
+        interface = signature.create(path=(label,))
+        ports = {"i_clk": ClockSignal(), "i_rst": ResetSignal()} if part.clocked else {}
+        for name, member in signature.members.items():
+            ports[("i_" if member.flow is In else "o_") + name] = getattr(interface, name)
+        m.submodules[label] = Instance(part.name, **ports)
+        return interface
+
+
+def _segments(params: Params) -> int:
+    """Adder trees a column."""
+    return params.row_groups if params.tree == "full" else 1
+
+
+def _total(params: Params):
+    """Shape of an adder tree's total."""
+    digit = params.dac_bits if params.dac_bits > 1 else 0
+    return signed(params.weight_bits + digit + clog2(params.granule))
+
+
+class AdderTree(_Part):
+    """B digits times B weights, summed by a tree of B - 1 adders. Combinational.
+
+    Ports: `digits` (B x dac_bits), `weights` (B x weight_bits, signed), `last`: the digits hold the sign bit;
+    `total`, signed. With one-bit digits the product is a gate and `total` ignores `last`: the column negates.
+    """
+
+    name = "blockcim_tree"
+    clocked = False
+
+    @staticmethod
+    def inputs(params: Params) -> dict:
+        p = params
+        return {"digits": p.granule * p.dac_bits, "weights": p.granule * p.weight_bits, "last": 1}
+
+    @staticmethod
+    def outputs(params: Params) -> dict:
+        return {"total": _total(params)}
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        terms = [self._product(e) for e in range(self.params.granule)]
+        while len(terms) > 1:
+            pairs = [a + b for a, b in zip(terms[::2], terms[1::2], strict=False)]
+            terms = pairs + terms[len(pairs) * 2 :]
+        m.d.comb += self.total.eq(terms[0])
+        return m
+
+    def _product(self, e: int):
+        p = self.params
+        weight = self.weights.word_select(e, p.weight_bits).as_signed()
+        digit = self.digits.word_select(e, p.dac_bits)
+        if p.dac_bits == 1:
+            return Mux(digit, weight, 0)
+        return weight * Cat(digit, self.last & digit[-1]).as_signed()
+
+
+class Granule(_Part):
+    """B x B weights that multiply where they are stored, and an adder tree for each of the B columns.
+
+    Ports: `digits` and `last` as in `AdderTree`; `w_en`, `w_offset`, `w_data`: write row `w_offset`; `totals`,
+    one for each column. With tree = shared this holds G words of B x B weights: `sel` is the word that
+    multiplies, `w_group` the one written. Weights are read without a clock: those selected feed the
+    multipliers all through a step.
+    """
+
+    name = "blockcim_granule"
+
+    @staticmethod
+    def inputs(params: Params) -> dict:
+        p = params
+        ports = {"digits": p.granule * p.dac_bits, "last": 1}
+        ports |= {"w_en": 1, "w_offset": field_bits(p.granule), "w_data": p.granule * p.weight_bits}
+        if p.tree == "shared":
+            ports |= {"sel": field_bits(p.row_groups), "w_group": field_bits(p.row_groups)}
+        return ports
+
+    @staticmethod
+    def outputs(params: Params) -> dict:
+        return {"totals": params.granule * _total(params).width}
+
+    def elaborate(self, platform) -> Module:
+        m, p = Module(), self.params
+        words = [self._row(m, e) for e in range(p.granule)]
+        for c in range(p.granule):
+            tree = self._place(m, f"tree{c}", AdderTree)
+            m.d.comb += [
+                tree.digits.eq(self.digits),
+                tree.weights.eq(Cat(word.word_select(c, p.weight_bits) for word in words)),
+                tree.last.eq(self.last),
+                self.totals.word_select(c, len(tree.total)).eq(tree.total),
+            ]
+        return m
+
+    def _row(self, m: Module, e: int):
+        """Weights of row `e`: a memory of G words, or one register where all are read at once."""
+        p = self.params
+        write_en = self.w_en & (self.w_offset == e)
+        if p.tree == "full":
+            word = Signal(p.granule * p.weight_bits, name=f"weights{e}", reset_less=True)
+            with m.If(write_en):
+                m.d.sync += word.eq(self.w_data)
+            return word
+        memory = Memory(shape=unsigned(p.granule * p.weight_bits), depth=p.row_groups, init=[])
+        m.submodules[f"weights{e}"] = memory
+        write, read = memory.write_port(), memory.read_port(domain="comb")
+        m.d.comb += [
+            write.addr.eq(self.w_group),
+            write.data.eq(self.w_data),
+            write.en.eq(write_en),
+            read.addr.eq(self.sel),
+        ]
+        return read.data
+
+
+class Column(_Part):
+    """Two accumulators of a column and the adder they share.
+
+    Ports: `totals` of its adder trees and `rows`, which of them count; `plane` and `last`, the place value of
+    the digits; `load`: overwrite; `enable`; `acc_bank`, the accumulator added to; `drain_bank`, the one shown
+    at `value`. One plane a cycle; `value` holds the sum from the next cycle on.
+    """
+
+    name = "blockcim_column"
+
+    @staticmethod
+    def inputs(params: Params) -> dict:
+        segments = _segments(params)
+        ports = {"totals": segments * _total(params).width, "rows": segments}
+        ports |= {"plane": field_bits(params.planes), "last": 1, "load": 1, "enable": 1}
+        return ports | {"acc_bank": 1, "drain_bank": 1}
+
+    @staticmethod
+    def outputs(params: Params) -> dict:
+        return {"value": signed(params.acc_bits)}
+
+    def elaborate(self, platform) -> Module:
+        m, p = Module(), self.params
+        accs = [Signal(signed(p.acc_bits), name=f"acc{bank}", reset_less=True) for bank in range(2)]
+        old = Mux(self.load, 0, Mux(self.acc_bank, accs[1], accs[0]))
+        new = Signal(signed(p.acc_bits))
+        m.d.comb += [
+            new.eq(old + self._addend(m)),
+            self.value.eq(Mux(self.drain_bank, accs[1], accs[0])),
+        ]
+        for bank, acc in enumerate(accs):
+            with m.If(self.enable & (self.acc_bank == bank)):
+                m.d.sync += acc.eq(new)
+        return m
+
+    def _addend(self, m: Module):
+        """The enabled totals, summed, at the place value of their plane; the sign plane of bits is negative."""
+        p = self.params
+        totals = [self.totals.word_select(g, _total(p).width).as_signed() for g in range(_segments(p))]
+        terms = [Mux(row, total, 0) for row, total in zip(self.rows, totals, strict=True)]
+        total = sum(terms[1:], terms[0])
+        if p.dac_bits == 1:
+            total = Mux(self.last, -total, total)
+        shifted = Signal(signed(p.acc_bits))
+        with m.Switch(self.plane):
+            for plane in range(p.planes):
+                with m.Case(plane):
+                    m.d.comb += shifted.eq(total << (plane * p.dac_bits))
+        return shifted
+
+
+class ColumnGroup(_Part):
+    """B columns with their weights, and their share of the drain.
+
+    Ports: `digits` of all rows; `sel` (tree = shared: the row group multiplied) or `rows` (tree = full: a mask
+    of them); step controls as in `Column`; `w_en`, `w_group`, `w_offset`, `w_data`: write row `w_offset` of
+    row group `w_group`; drain ports as in `Macro`, `chain_in` and `q` for the pieces of this group only.
+    """
+
+    name = "blockcim_column_group"
+
+    @staticmethod
+    def inputs(params: Params) -> dict:
+        p = params
+        ports = {"digits": p.rows * p.dac_bits}
+        ports |= {"sel": field_bits(p.row_groups)} if p.tree == "shared" else {"rows": p.row_groups}
+        ports |= {"plane": field_bits(p.planes), "last": 1, "load": 1, "enable": 1, "acc_bank": 1}
+        ports |= {"w_en": 1, "w_group": field_bits(p.row_groups), "w_offset": field_bits(p.granule)}
+        ports |= {"w_data": p.granule * p.weight_bits}
+        ports |= {"drain_en": 1, "drain_col": field_bits(p.granule), "drain_pieces": clog2(p.slots + 1)}
+        return ports | {"drain_bank": 1, "drain_add": 1, "chain_in": p.slots * 32}
+
+    @staticmethod
+    def outputs(params: Params) -> dict:
+        return {"q": params.slots * 32}
+
+    def elaborate(self, platform) -> Module:
+        m, p = Module(), self.params
+        granules, rows = self._one_granule(m) if p.tree == "shared" else self._all_granules(m)
+        for granule in granules:
+            m.d.comb += [
+                granule.last.eq(self.last),
+                granule.w_offset.eq(self.w_offset),
+                granule.w_data.eq(self.w_data),
+            ]
+        width, values = _total(p).width, []
+        for c in range(p.granule):
+            column = self._place(m, f"column{c}", Column)
+            m.d.comb += [
+                column.totals.eq(Cat(granule.totals.word_select(c, width) for granule in granules)),
+                column.rows.eq(rows),
+            ]
+            for name in ("plane", "last", "load", "enable", "acc_bank", "drain_bank"):
+                m.d.comb += getattr(column, name).eq(getattr(self, name))
+            values.append(column.value)
+        self._drain(m, values)
+        return m
+
+    def _one_granule(self, m: Module):
+        granule = self._place(m, "granule", Granule)
+        m.d.comb += [granule.sel.eq(self.sel), granule.w_group.eq(self.w_group), granule.w_en.eq(self.w_en)]
+        with m.Switch(self.sel):
+            for g in range(self.params.row_groups):
+                with m.Case(g):
+                    m.d.comb += granule.digits.eq(self.digits.word_select(g, len(granule.digits)))
+        return [granule], 1
+
+    def _all_granules(self, m: Module):
+        granules = []
+        for g in range(self.params.row_groups):
+            granule = self._place(m, f"granule{g}", Granule)
+            m.d.comb += [
+                granule.w_en.eq(self.w_en & (self.w_group == g)),
+                granule.digits.eq(self.digits.word_select(g, len(granule.digits))),
+            ]
+            granules.append(granule)
+        return granules, self.rows
+
+    def _drain(self, m: Module, values: list) -> None:
+        p = self.params
+        for s in range(p.slots):
+            value = Signal(signed(32), name=f"value{s}")
+            with m.Switch(self.drain_col):
+                for col in range(p.granule - s):
+                    with m.Case(col):
+                        m.d.comb += value.eq(values[col + s])
+            q = Signal(32, name=f"q{s}", reset_less=True)
+            with m.If(self.drain_en & (self.drain_pieces > s)):
+                m.d.sync += q.eq(value + Mux(self.drain_add, self.chain_in.word_select(s, 32), 0))
+            m.d.comb += self.q.word_select(s, 32).eq(q)
+
+
+class RowSlice(_Part):
+    """Two banks of the row registers of one row group.
+
+    Ports: `fill{k}_valid` (one bit a slot, already decoded for this group), `fill{k}_mask`, `fill{k}_data`,
+    `fill_bank`: see `Macro`; `pass_bank`, `plane` choose what `digits` (B x dac_bits) shows, combinationally.
+    """
+
+    name = "blockcim_row_slice"
+
+    @staticmethod
+    def inputs(params: Params) -> dict:
+        p, ports = params, {}
+        for k in range(1 + p.drain_ports):
+            ports |= {f"fill{k}_valid": p.slots, f"fill{k}_mask": p.lanes, f"fill{k}_data": p.word_bits}
+        return ports | {"fill_bank": 1, "pass_bank": 1, "plane": field_bits(p.planes)}
+
+    @staticmethod
+    def outputs(params: Params) -> dict:
+        return {"digits": params.granule * params.dac_bits}
+
+    def elaborate(self, platform) -> Module:
+        m, p = Module(), self.params
+        for e in range(p.granule):
+            banks = [Signal(p.act_bits, name=f"row{bank}_{e}", reset_less=True) for bank in range(2)]
+            self._fill(m, e, banks)
+            shown = Signal(p.act_bits, name=f"shown{e}")
+            m.d.comb += [
+                shown.eq(Mux(self.pass_bank, banks[1], banks[0])),
+                self.digits.word_select(e, p.dac_bits).eq(shown.word_select(self.plane, p.dac_bits)),
+            ]
+        return m
+
+    def _fill(self, m: Module, e: int, banks: list) -> None:
+        """Gather the one slot that writes element `e`: at most one does, so the sources are just ORed."""
+        p = self.params
+        enable, data = Const(0, 1), Const(0, p.act_bits)
+        for k in range(1 + p.drain_ports):
+            valid, mask, word = (getattr(self, f"fill{k}_{name}") for name in ("valid", "mask", "data"))
+            for s in range(p.slots):
+                lane = s * p.granule + e
+                hit = valid[s] & mask[lane]
+                enable = enable | hit
+                data = data | Mux(hit, word.word_select(lane, p.act_bits), 0)
+        for bank, register in enumerate(banks):
+            with m.If(enable & (self.fill_bank == bank)):
+                m.d.sync += register.eq(data)
+
+
+class Macro(_Part):
+    """One array: `rows x cols` weights, row registers, accumulators. Structural view.
+
+    Parameters
+    ----------
+    params : Params
+        G = row_groups, H = col_groups, B = granule, S = slots, planes, tree, drain_ports.
+    linked : bool
+        Place column groups and row slices as instances of modules that are emitted separately.
+
+    Members (widths: `macro_inputs`; state powers up as zero, `rst` changes none of it)
+    -------
+    id
+        Tile number, for the back door of the behavioural view only.
+    fill{k}_valid, fill{k}_group, fill{k}_mask, fill{k}_data; fill_bank
+        Fill port k of 1 + drain_ports: slot s, if valid, writes its masked elements into row group
+        `group[s]` < G of row bank `fill_bank`. No two slots or ports hit one element in a cycle.
+    pass_en, pass_plane, pass_clear, pass_bank, acc_bank, pass_mask, pass_sel or pass_rows
+        A step: `planes` cycles in a row with `pass_en`, `pass_plane` counting up from 0, the others stable.
+        Column groups in `pass_mask` add to accumulator bank `acc_bank` (with `pass_clear`: overwrite) the
+        products of row bank `pass_bank` and weights: of row group `pass_sel[h]` < G (tree = shared) or of
+        all row groups in `pass_rows[h]` (tree = full), modulo 2^acc_bits. In mid-step, row bank, weights
+        and accumulators in use must be left alone; steps may follow each other without a gap.
+    w_en, w_row, w_group, w_data
+        Writes the B weights of row `w_row` in column group `w_group`.
+    drain_en, drain_col, drain_pieces, drain_bank, drain_add, chain_in; q
+        Piece s < drain_pieces of `q` becomes column `drain_col + s` of every column group (0 beyond the
+        last column), sign-extended, plus `chain_in` with `drain_add`, modulo 2^32; the rest of `q` holds.
+    """
+
+    name = MODULE
+
+    def __init__(self, params: Params, linked: bool = False) -> None:
+        self.step_cycles = params.planes
+        super().__init__(params, linked)
+
+    @staticmethod
+    def inputs(params: Params) -> dict:
+        return macro_inputs(params)
+
+    @staticmethod
+    def outputs(params: Params) -> dict:
+        return {"q": q_bits(params)}
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        digits = self._row_slices(m)
+        w_group, w_offset = self._split_row(m)
+        last, load = Signal(), Signal()
+        m.d.comb += [
+            last.eq(self.pass_plane == self.params.planes - 1),
+            load.eq(self.pass_clear & (self.pass_plane == 0)),
+        ]
+        for h in range(self.params.col_groups):
+            group = self._place(m, f"group{h}", ColumnGroup)
+            m.d.comb += [
+                group.digits.eq(digits),
+                group.plane.eq(self.pass_plane),
+                group.last.eq(last),
+                group.load.eq(load),
+                group.enable.eq(self.pass_en & self.pass_mask[h]),
+                group.acc_bank.eq(self.acc_bank),
+                group.w_en.eq(self.w_en & (self.w_group == h)),
+                group.w_group.eq(w_group),
+                group.w_offset.eq(w_offset),
+                group.w_data.eq(self.w_data),
+            ]
+            self._select(m, group, h)
+            self._connect_drain(m, group, h)
+        return m
+
+    def _row_slices(self, m: Module):
+        p = self.params
+        digits = []
+        for g in range(p.row_groups):
+            part = self._place(m, f"slice{g}", RowSlice)
+            for k in range(1 + p.drain_ports):
+                valid, group, mask, data = (
+                    getattr(self, f"fill{k}_{name}") for name in ("valid", "group", "mask", "data")
+                )
+                numbers = [group.word_select(s, field_bits(p.row_groups)) for s in range(p.slots)]
+                hits = Cat(bit & (number == g) for bit, number in zip(valid, numbers, strict=True))
+                m.d.comb += [
+                    getattr(part, f"fill{k}_valid").eq(hits),
+                    getattr(part, f"fill{k}_mask").eq(mask),
+                    getattr(part, f"fill{k}_data").eq(data),
+                ]
+            m.d.comb += [
+                part.fill_bank.eq(self.fill_bank),
+                part.pass_bank.eq(self.pass_bank),
+                part.plane.eq(self.pass_plane),
+            ]
+            digits.append(part.digits)
+        return Cat(digits)
+
+    def _split_row(self, m: Module):
+        """Row group of `w_row` and the row within it, without a divider: B need not be a power of two."""
+        p = self.params
+        group, offset = Signal(field_bits(p.row_groups)), Signal(field_bits(p.granule))
+        for g in range(p.row_groups):
+            with m.If(self.w_row >= g * p.granule):
+                m.d.comb += [group.eq(g), offset.eq(self.w_row - g * p.granule)]
+        return group, offset
+
+    def _select(self, m: Module, group, h: int) -> None:
+        if self.params.tree == "shared":
+            m.d.comb += group.sel.eq(self.pass_sel.word_select(h, len(group.sel)))
+        else:
+            m.d.comb += group.rows.eq(self.pass_rows.word_select(h, len(group.rows)))
+
+    def _connect_drain(self, m: Module, group, h: int) -> None:
+        p = self.params
+        for name in ("drain_en", "drain_col", "drain_pieces", "drain_bank", "drain_add"):
+            m.d.comb += getattr(group, name).eq(getattr(self, name))
+        for s in range(p.slots):
+            place = s * p.col_groups + h
+            m.d.comb += [
+                group.chain_in.word_select(s, 32).eq(self.chain_in.word_select(place, 32)),
+                self.q.word_select(place, 32).eq(group.q.word_select(s, 32)),
+            ]
+
+
+def structural_verilog(params: Params) -> str:
+    """Verilog of the structural view: every distinct module once, `blockcim_macro` last; deterministic text."""
+    parts = (AdderTree, Granule, Column, ColumnGroup, RowSlice, Macro)
+    return "\n".join(
+        verilog.convert(part(params, linked=True), name=part.name, emit_src=False, strip_internal_attrs=True)
+        for part in parts
+    )
+
+
+def behavioural_verilog(params: Params) -> str:
+    """Verilog of the behavioural view: `rtl/views/macro_behavioural.v` for these parameters."""
+    p = params
+    ports = ["  input wire clk", "  input wire rst"]
+    ports += [f"  input wire [{bits - 1}:0] {name}" for name, bits in macro_inputs(p).items()]
+    ports.append(f"  output reg [{q_bits(p) - 1}:0] q")
+    group = field_bits(p.row_groups)
+    values = {
+        "PORTS": ",\n".join(ports),
+        "G": p.row_groups,
+        "H": p.col_groups,
+        "B": p.granule,
+        "S": p.slots,
+        "ACT_BITS": p.act_bits,
+        "WEIGHT_BITS": p.weight_bits,
+        "ACC_BITS": p.acc_bits,
+        "GROUP_BITS": group,
+        "PLANES": p.planes,
+        "ROWS_DEPTH": 1 << clog2(p.rows * p.col_groups),
+        "COL_DEPTH": 1 << clog2(p.granule),
+        "SLICES_DEPTH": 1 << clog2(2 * p.row_groups),
+        "GROUPS_DEPTH": 1 << clog2(2 * p.col_groups),
+        "USED": "1 << pass_sel[h * GW +: GW]" if p.tree == "shared" else "pass_rows[h * G +: G]",
+    }
+
+    def each_fill_port(match: re.Match) -> str:
+        return "".join(match[1].replace("@K@", str(k)) for k in range(1 + p.drain_ports))
+
+    text = _TEMPLATE.read_text(encoding="utf-8")
+    text = re.sub(r"^ *// @each fill port@\n(.*?)^ *// @end@\n", each_fill_port, text, flags=re.M | re.S)
+    return re.sub(r"@(\w+)@", lambda match: str(values[match[1]]), text)

@@ -1,8 +1,8 @@
 """The instruction set: formats as data, a checked encoder and its inverse, assembler text and back.
 
-An instruction is one fixed-width word (`width(params)`, a multiple of 32 bits): the opcode in the low
-bits, then the fields of its format in the order of the tables below. Field widths follow from the
-parameters, so the same program text assembles for every configuration that can hold it.
+An instruction is one fixed-width word (`width(params)`, a multiple of 32 bits): the opcode in the
+low bits, then the fields of its format in the order of the tables below. Field widths follow from
+the parameters, so the same program text assembles for every configuration that can hold it.
 
 Execution model
 ---------------
@@ -14,16 +14,16 @@ Instructions issue in order, at most one a cycle; each goes to a unit that then 
     drains      DRAIN               one per drain port; the lowest free port takes it
     stream-out  SEND                one at a time
 
-An instruction waits at issue until its unit is free and its hazards are clear, so results are those of
-executing the program in order; timing is a function of the program and the stream stalls alone.
+An instruction waits at issue until its unit is free and its hazards are clear, so results are those
+of executing the program in order; timing is a function of the program and the stream stalls alone.
 
-Tile state. Each tile has two banks of row registers: fills (LOAD, DRAIN to rows) write the fill bank;
-`PASS fresh` first swaps the banks, then computes from what was filled. Each tile has two banks of
-accumulators, used as a queue: `PASS first` opens a new result (at most two wait) and remembers its `rot`,
-further passes add to it, DRAIN reads the oldest and `release` frees it.
+Tile state. Each tile has two banks of row registers: fills (LOAD, DRAIN to rows) write the fill
+bank; `PASS fresh` first swaps the banks, then computes from what was filled. Each tile has two
+banks of accumulators, used as a queue: `PASS first` opens a new result (at most two wait) and
+remembers its `rot`, further passes add to it, DRAIN reads the oldest and `release` frees it.
 
-Addresses. A buffer address is `addr + A[areg]`; A0 is always 0. After issue, A[areg] += inc, and becomes
-its initial value again when it reaches `wrap` (both given by SETA).
+Addresses. A buffer address is `addr + A[areg]`; A0 is always 0. After issue, A[areg] += inc, and
+becomes its initial value again when it reaches `wrap` (both given by SETA).
 """
 
 import enum
@@ -117,18 +117,26 @@ def _address(unit: str) -> tuple[Field, ...]:
     )
 
 
-#: Where a fill lands: slice n, part i goes to tile (d_tile + ((d_m0 + n) // d_blocks) * d_tstride + i * d_tpart)
-#: modulo tiles, row group d_row + (d_m0 + n) % d_blocks + i * d_rpart, in each of d_copies copies, d_span tiles apart.
+#: Where a fill lands: slice n, part i goes to tile
+#: (d_tile + ((d_m0 + n) // d_blocks) * d_tstride + i * d_tpart) modulo tiles,
+#: row group d_row + (d_m0 + n) % d_blocks + i * d_rpart,
+#: in each of d_copies copies, d_span tiles apart.
 _FILL = (
     Field("d_tile", _tile, "first tile of the destination"),
     Field("d_span", _tiles, "tiles that one copy covers, at least 1; slots beyond are dropped"),
     Field("d_copies", _tiles, "copies (multicast), d_span tiles apart, at least 1"),
-    Field("d_blocks", lambda p: clog2(p.row_groups + 1), "D, slices per group of tiles, 1..row groups"),
+    Field(
+        "d_blocks", lambda p: clog2(p.row_groups + 1), "D, slices per group of tiles, 1..row groups"
+    ),
     Field("d_m0", _row_group, "position of the first slice in its group, below d_blocks"),
     Field("d_tstride", _tiles, "tiles from one group of D slices to the next"),
     Field("d_tpart", _tiles, "tiles from one part of a slice to the next"),
     Field("d_row", _row_group, "row group of slice position 0"),
-    Field("d_rpart", _row_group, "row groups from one part of a slice to the next; slots beyond the array are dropped"),
+    Field(
+        "d_rpart",
+        _row_group,
+        "row groups from one part of a slice to the next; slots beyond the array are dropped",
+    ),
 )
 
 #: Fields of each opcode, lowest bits first (after the opcode).
@@ -138,7 +146,9 @@ FORMATS: dict[Op, tuple[Field, ...]] = {
     Op.LOOP: (
         Field("body", lambda p: clog2(p.prog_depth), "instructions in the body, at least 1"),
         Field("times", _const(16), "how often the body runs, at least 1 (ignored with use_len)"),
-        Field("use_len", _const(1), "1: take the count from register LEN; a count of 0 skips the body"),
+        Field(
+            "use_len", _const(1), "1: take the count from register LEN; a count of 0 skips the body"
+        ),
     ),
     Op.SETA: (
         Field("areg", _const(clog2(AREGS)), "address register to set; A0 stays zero"),
@@ -149,65 +159,148 @@ FORMATS: dict[Op, tuple[Field, ...]] = {
     Op.SEND: _address("read"),
     Op.LOAD: (
         *_address("read"),
-        Field("skip", lambda p: max(1, clog2(p.lanes)), "elements of the first word to ignore, below lanes"),
-        Field("elems", _const(20), "elements to load; (words - 1) * lanes < skip + elems <= words * lanes"),
+        Field(
+            "skip",
+            lambda p: max(1, clog2(p.lanes)),
+            "elements of the first word to ignore, below lanes",
+        ),
+        Field(
+            "elems",
+            _const(20),
+            "elements to load; (words - 1) * lanes < skip + elems <= words * lanes",
+        ),
         Field("parts", _const(6), "granule-wide parts of a slice, at least 1"),
-        Field("tail", lambda p: clog2(p.granule + 1), "elements of the last part of a slice, 1..granule"),
-        Field("part_lo", _const(6), "first part that is written; it counts as part 0 of the destination"),
-        Field("part_n", _const(6), "parts that are written, at least 1; the others are passed over"),
+        Field(
+            "tail",
+            lambda p: clog2(p.granule + 1),
+            "elements of the last part of a slice, 1..granule",
+        ),
+        Field(
+            "part_lo",
+            _const(6),
+            "first part that is written; it counts as part 0 of the destination",
+        ),
+        Field(
+            "part_n", _const(6), "parts that are written, at least 1; the others are passed over"
+        ),
         *_FILL,
     ),
     Op.PASS: (
         Field(
             "rot",
             lambda p: max(1, clog2(p.col_groups)),
-            "with `first`: the result's block 0 is in this column group; a drain undoes the rotation",
+            "with `first`: the result's block 0 is in this column group; drains undo the rotation",
         ),
         Field("tile", _tile, "first tile"),
         Field("span", _tiles, "tiles, at least 1, consecutive modulo tiles"),
         Field("fresh", _const(1), "1: swap row banks first"),
         Field("first", _const(1), "1: open a new result; 0: add to the newest"),
-        Field("steps", lambda p: clog2(p.row_groups + 1), "row groups summed, 1..row groups: one step each (shared), all in one step (full)"),
-        Field("stride", _row_group, "added to every select from one step to the next, modulo row groups"),
+        Field(
+            "steps",
+            lambda p: clog2(p.row_groups + 1),
+            "row groups summed, 1..row groups: one step each (shared), all in one step (full)",
+        ),
+        Field(
+            "stride",
+            _row_group,
+            "added to every select from one step to the next, modulo row groups",
+        ),
         Field("mask", _const(1), "column groups that compute", lambda p: p.col_groups),
-        Field("sel", _row_group, "row group that each column group reads in the first step, below row groups", lambda p: p.col_groups),
+        Field(
+            "sel",
+            _row_group,
+            "row group that each column group reads in the first step, below row groups",
+            lambda p: p.col_groups,
+        ),
     ),
     Op.DRAIN: (
         Field("tile", _tile, "first tile of the source (first of its chain)"),
         Field("groups", _tiles, "groups of D blocks, at least 1; group i is at tile + i * chain"),
-        Field("chain", _tiles, "consecutive tiles whose partial sums are added, at least 1; groups * chain <= tiles"),
-        Field("blocks", lambda p: clog2(p.col_groups // p.drain_chunk + 1), "D / drain_chunk: blocks per group, at least 1"),
+        Field(
+            "chain",
+            _tiles,
+            "consecutive tiles whose partial sums are added, at least 1; groups * chain <= tiles",
+        ),
+        Field(
+            "blocks",
+            lambda p: clog2(p.col_groups // p.drain_chunk + 1),
+            "D / drain_chunk: blocks per group, at least 1",
+        ),
         Field(
             "col",
             lambda p: max(1, clog2(p.col_groups)),
             "column groups from the result's block 0 to the first block drained",
         ),
-        Field("count", _const(16), "K, blocks: block k is column group (rot + col + k % D) mod H of group k // D; beyond: 0"),
+        Field(
+            "count",
+            _const(16),
+            "K, blocks: block k is column group (rot + col + k % D) mod H of group k // D; "
+            "beyond: 0",
+        ),
         Field("column", lambda p: max(1, clog2(p.granule)), "first column of the granule"),
-        Field("columns", lambda p: clog2(p.granule + 1), "columns, at least 1; column + columns <= granule"),
-        Field("slots", _slots, "slots that one column takes in a step, 1..slots: min(slots, ceil(K / granule))"),
-        Field("pieces", _slots, "columns in one step, at least 1; slots * pieces <= slots of a word; 1 if steps or raw"),
+        Field(
+            "columns",
+            lambda p: clog2(p.granule + 1),
+            "columns, at least 1; column + columns <= granule",
+        ),
+        Field(
+            "slots",
+            _slots,
+            "slots that one column takes in a step, 1..slots: min(slots, ceil(K / granule))",
+        ),
+        Field(
+            "pieces",
+            _slots,
+            "columns in one step, at least 1; slots * pieces <= slots of a word; 1 if steps or raw",
+        ),
         Field("steps", _const(10), "steps that one column takes: ceil(K / lanes), at least 1"),
         Field("release", _const(1), "1: free the result after this drain"),
-        Field("raw", _const(1), "1: acc + bias as int32, raw_elements elements a value, low first; 0: requantise"),
-        Field("const", lambda p: clog2(p.const_depth), "first constant word; one word a step, lane by lane"),
-        Field("rows", _const(1), "destination: 1 row registers (d_ fields), 0 buffer (addr fields)"),
+        Field(
+            "raw",
+            _const(1),
+            "1: acc + bias as int32, raw_elements elements a value, low first; 0: requantise",
+        ),
+        Field(
+            "const",
+            lambda p: clog2(p.const_depth),
+            "first constant word; one word a step, lane by lane",
+        ),
+        Field(
+            "rows", _const(1), "destination: 1 row registers (d_ fields), 0 buffer (addr fields)"
+        ),
         *_address("written"),
         Field("elems", _const(20), "elements written at most (buffer)"),
-        Field("flush", _const(1), "1: one more step that writes the last, partly filled word (buffer)"),
+        Field(
+            "flush", _const(1), "1: one more step that writes the last, partly filled word (buffer)"
+        ),
         Field("keep", _const(1), "1: leave the partly filled word to the next drain to the buffer"),
         *_FILL,
-        Field("d_part", _const(6), "part of the slice that the first slot of a column fills (rows)"),
-        Field("d_off", lambda p: max(1, clog2(p.granule)), "element of the granule at which a slot starts (rows)"),
+        Field(
+            "d_part", _const(6), "part of the slice that the first slot of a column fills (rows)"
+        ),
+        Field(
+            "d_off",
+            lambda p: max(1, clog2(p.granule)),
+            "element of the granule at which a slot starts (rows)",
+        ),
     ),
     Op.LDW: (
         Field("tile", _tile, "tile whose weights are written"),
         Field("row", lambda p: clog2(p.rows), "first row"),
-        Field("rows", lambda p: clog2(p.rows + 1), "rows, at least 1; a row is col_groups granule rows of weight_slots slots, packed in stream words"),
+        Field(
+            "rows",
+            lambda p: clog2(p.rows + 1),
+            "rows, at least 1; a row is col_groups granule rows of weight_slots slots, "
+            "packed in stream words",
+        ),
     ),
     Op.LDC: (
         Field("const", lambda p: clog2(p.const_depth), "first constant word"),
-        Field("words", lambda p: clog2(p.const_depth + 1), "constant words, at least 1; const_words stream words each"),
+        Field(
+            "words",
+            lambda p: clog2(p.const_depth + 1),
+            "constant words, at least 1; const_words stream words each",
+        ),
     ),
 }
 
@@ -219,9 +312,12 @@ DOCS: dict[Op, str] = {
     Op.SETA: "Set an address register and the value at which it wraps.",
     Op.RECV: "Write `words` words from the input stream to the buffer.",
     Op.SEND: "Send `words` words of the buffer to the output stream; the last carries `last`.",
-    Op.LOAD: "Read a vector from the buffer, cut it into slices and parts, and write them to row registers.",
-    Op.PASS: "Block-diagonal multiply: every enabled column group h of every tile adds its row group sel[h] times its weights.",
-    Op.DRAIN: "Read column after column of a result over all blocks (the permuted order), add chained tiles, add bias, requantise, and write buffer or row registers.",
+    Op.LOAD: "Read a vector from the buffer, cut it into slices and parts, and write them to "
+    "row registers.",
+    Op.PASS: "Block-diagonal multiply: every enabled column group h of every tile adds its row "
+    "group sel[h] times its weights.",
+    Op.DRAIN: "Read column after column of a result over all blocks (the permuted order), add "
+    "chained tiles, add bias, requantise, and write buffer or row registers.",
     Op.LDW: "Write weights of one tile from the input stream (front door).",
     Op.LDC: "Write requantisation constants from the input stream (front door).",
 }
@@ -250,12 +346,15 @@ def offsets(op: Op, params: Params) -> dict[str, tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Instr:
-    """An instruction: opcode and field values (an int, or a tuple of ints for a field with a count)."""
+    """An instruction: opcode and field values (an int, or a tuple for a field with a count)."""
 
     op: Op
     fields: Mapping[str, int | tuple[int, ...]]
 
     def __getattr__(self, name: str):
+        # copy and pickle ask for special methods before `fields` is there.
+        if name == "fields" or name.startswith("__"):
+            raise AttributeError(name)
         try:
             return self.fields[name]
         except KeyError:
@@ -263,7 +362,7 @@ class Instr:
 
 
 def make(op: Op, **fields) -> Instr:
-    """An instruction with the named fields; those left out are 0 (all zeros for a field with a count)."""
+    """An instruction with the named fields; those left out are 0 (in all their values)."""
     known = {f.name for f in FORMATS[op]}
     for name in fields:
         if name not in known:
@@ -272,17 +371,25 @@ def make(op: Op, **fields) -> Instr:
 
 
 def encode(instr: Instr, params: Params) -> int:
-    """The instruction word. Raises `ConfigError` with opcode, field, value and limit if a value does not fit."""
+    """The instruction word.
+
+    Raises `ConfigError` with opcode, field, value and limit if a value does not fit.
+    """
     word, at = int(instr.op), OP_BITS
     for field in FORMATS[instr.op]:
         bits, count = field.width(params), field.count(params)
         value = instr.fields.get(field.name, 0)
         values = value if isinstance(value, tuple) else (value,)
         if isinstance(value, tuple) and len(values) != count:
-            raise ConfigError(f"{instr.op.name}: {field.name} needs {count} values, has {len(values)}")
+            raise ConfigError(
+                f"{instr.op.name}: {field.name} needs {count} values, has {len(values)}"
+            )
         for v in values:
             if not 0 <= v < 1 << bits:
-                raise ConfigError(f"{instr.op.name}: {field.name} = {v} does not fit {bits} bits (limit {(1 << bits) - 1})")
+                raise ConfigError(
+                    f"{instr.op.name}: {field.name} = {v} does not fit {bits} bits "
+                    f"(limit {(1 << bits) - 1})"
+                )
         for i, v in enumerate(values):
             word |= v << (at + i * bits)
         at += bits * count
@@ -298,13 +405,15 @@ def decode(word: int, params: Params) -> Instr:
     for field in FORMATS[op]:
         bits, count = field.width(params), field.count(params)
         values = tuple(word >> (at + i * bits) & ((1 << bits) - 1) for i in range(count))
-        fields[field.name] = values if field.count(params) != 1 or field.name in ("mask", "sel") else values[0]
+        fields[field.name] = (
+            values if field.count(params) != 1 or field.name in ("mask", "sel") else values[0]
+        )
         at += bits * count
     return Instr(op, fields)
 
 
 def to_text(instr: Instr) -> str:
-    """One line of assembler: `PASS tile=0 span=4 fresh=1 sel=0,1,2,3`; fields that are 0 are left out."""
+    """One line of assembler: `PASS tile=0 span=4 sel=0,1,2,3`; fields that are 0 are left out."""
     words = [instr.op.name]
     for field in FORMATS[instr.op]:
         value = instr.fields.get(field.name, 0)
@@ -322,8 +431,8 @@ _TOKEN = re.compile(r"([a-z_0-9]+)=([0-9]+(?:,[0-9]+)*|diag\([0-9]+\)|all)")
 def from_text(line: str, params: Params) -> Instr:
     """Parse one line of assembler, the inverse of `to_text`.
 
-    Besides numbers, `sel=diag(d)` is diagonal d (sel[h] = (h + d) mod G) and `mask=all` enables every
-    column group. Raises `ConfigError` naming the token.
+    Besides numbers, `sel=diag(d)` is diagonal d (sel[h] = (h + d) mod G) and `mask=all` enables
+    every column group. Raises `ConfigError` naming the token.
     """
     head, *tokens = line.split()
     if head not in Op.__members__:

@@ -1,14 +1,14 @@
 """Numeric rules: widths, ranges and the requantisation constant, stated once.
 
-The arithmetic itself is written independently by the torch golden model, the ISS and the hardware; they
-share these names and numbers only.
+The arithmetic itself is written independently by the torch golden model, the ISS and the hardware;
+they share these names and numbers only.
 
 Requantisation of one output channel, with bias (DESIGN section 2):
 
     y = clamp(((acc + bias) * mult + (1 << (shift - 1))) >> shift)
 
-acc + bias is int32 (it wraps), mult unsigned 16 bit, shift 1..31, the shift is arithmetic (round half up)
-and the intermediate fits `PRODUCT_BITS` bits.
+acc + bias is int32 (it wraps), mult unsigned 16 bit, shift 1..31, the shift is arithmetic (round
+half up) and the intermediate fits `PRODUCT_BITS` bits.
 """
 
 from .params import ConfigError, Params, clog2
@@ -37,7 +37,7 @@ def needed_acc_bits(fan_in: int, params: Params) -> int:
 
 
 def pack_const(bias: int, mult: int, shift: int) -> int:
-    """The 64-bit constant entry of one output channel. Raises `ConfigError` on a value out of range."""
+    """The 64-bit constant entry of one channel. Raises `ConfigError` on a value out of range."""
     low, high = signed_range(ACC_BITS)
     if not low <= bias <= high:
         raise ConfigError(f"bias: {bias} is outside {low}..{high}")

@@ -1,4 +1,4 @@
-"""Hardware parameters: one frozen, validated record, from TOML or a named preset; the rest derives from it."""
+"""Hardware parameters: a frozen, validated record, read from TOML or a preset."""
 
 import dataclasses
 import hashlib
@@ -13,7 +13,7 @@ ISA_VERSION = 1
 
 
 class ConfigError(ValueError):
-    """A parameter, field or file that breaks a rule; the message is one line that names key, value and limit."""
+    """A parameter, field or file breaks a rule: one line with key, value and limit."""
 
 
 def clog2(value: int) -> int:
@@ -23,10 +23,10 @@ def clog2(value: int) -> int:
 
 @dataclass(frozen=True)
 class Params:
-    """One configuration of the hardware (DESIGN section 2). Raises `ConfigError` on a value out of its domain.
+    """One configuration of the hardware. Raises `ConfigError` on a value out of its domain.
 
-    An array holds `rows x cols` weights, cut into granules of `granule x granule`. `lanes` elements move
-    through a buffer, load or drain port in a cycle, as `slots` granule-wide slots.
+    An array holds `rows x cols` weights, cut into granules of `granule x granule`. `lanes` elements
+    move through a buffer, load or drain port in a cycle, as `slots` granule-wide slots.
     """
 
     rows: int = 256  #: weights per column of an array
@@ -43,7 +43,7 @@ class Params:
     cores: int = 1  #: cores per chip
     lanes: int = 32  #: elements a cycle through a buffer, load or drain port
     drain_ports: int = 1  #: drains at the same time: 1, 2 or 4
-    chunk: int = 0  #: column groups a drain selects together; 0: gcd(row groups, column groups, granule)
+    chunk: int = 0  #: column groups a drain selects together; 0: gcd of G, H and granule
     act_depth: int = 1024  #: activation buffer, words of `lanes` elements
     const_depth: int = 1024  #: requantisation constants, words of `lanes` entries
     prog_depth: int = 1024  #: instructions
@@ -64,7 +64,9 @@ class Params:
         self._one_of("readout", ("digital", "adc"))
         self._one_of("drain_ports", (1, 2, 4))
         if self.readout == "adc":
-            raise ConfigError("readout: 'adc' (analog emulation) is not available yet; use 'digital'")
+            raise ConfigError(
+                "readout: 'adc' (analog emulation) is not available yet; use 'digital'"
+            )
         for name in ("adc_bits", "adcs"):
             if getattr(self, name):
                 raise ConfigError(f"{name}: {getattr(self, name)} needs readout = 'adc'")
@@ -83,24 +85,40 @@ class Params:
         if self.lanes > self.cols:
             raise ConfigError(f"lanes: {self.lanes} is above the limit cols = {self.cols}")
         if self.lanes % (32 // self.act_bits):
-            raise ConfigError(f"lanes: {self.lanes} must be a multiple of {32 // self.act_bits} (int32 output)")
+            raise ConfigError(
+                f"lanes: {self.lanes} must be a multiple of {32 // self.act_bits} (int32 output)"
+            )
         if self.act_bits % self.dac_bits:
-            raise ConfigError(f"dac_bits: {self.dac_bits} does not divide act_bits = {self.act_bits}")
+            raise ConfigError(
+                f"dac_bits: {self.dac_bits} does not divide act_bits = {self.act_bits}"
+            )
         limit = 64
         for name in ("row_groups", "col_groups"):
             if getattr(self, name) > limit:
-                raise ConfigError(f"granule: {self.granule} gives {getattr(self, name)} {name}, limit {limit}")
+                raise ConfigError(
+                    f"granule: {self.granule} gives {getattr(self, name)} {name}, limit {limit}"
+                )
         widest = math.gcd(self.row_groups, self.col_groups, self.granule)
         if self.chunk < 0 or (self.chunk and widest % self.chunk):
-            raise ConfigError(f"chunk: {self.chunk} does not divide {widest}, the gcd of row groups, column groups and granule")
+            raise ConfigError(
+                f"chunk: {self.chunk} does not divide {widest}, "
+                "the gcd of row groups, column groups and granule"
+            )
         if self.stream_width < 0 or (self.stream_width and self.word_bits % self.stream_width):
-            raise ConfigError(f"stream_width: {self.stream_width} does not divide lanes * act_bits = {self.word_bits}")
+            raise ConfigError(
+                f"stream_width: {self.stream_width} does not divide "
+                f"lanes * act_bits = {self.word_bits}"
+            )
         if self.acc_bits > 32:
-            raise ConfigError(f"rows: {self.rows} needs accumulators of {self.acc_bits} bits, limit 32")
+            raise ConfigError(
+                f"rows: {self.rows} needs accumulators of {self.acc_bits} bits, limit 32"
+            )
 
     def _one_of(self, name: str, allowed: tuple) -> None:
         if getattr(self, name) not in allowed:
-            raise ConfigError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(map(str, allowed))}")
+            raise ConfigError(
+                f"{name}: {getattr(self, name)!r} is not one of {', '.join(map(str, allowed))}"
+            )
 
     def _between(self, name: str, low: int, high: int) -> None:
         if not low <= getattr(self, name) <= high:
@@ -125,12 +143,12 @@ class Params:
 
     @property
     def planes(self) -> int:
-        """Cycles of one step of a pass: act_bits / dac_bits bit planes, LSB first, the top one signed."""
+        """Cycles of a step of a pass: act_bits / dac_bits bit planes, LSB first, the top signed."""
         return self.act_bits // self.dac_bits
 
     @property
     def drain_chunk(self) -> int:
-        """Column groups that a drain selects together; group counts in a DRAIN are multiples of it."""
+        """Column groups that a drain selects together; counts in a DRAIN are multiples of it."""
         return self.chunk or math.gcd(self.row_groups, self.col_groups, self.granule)
 
     @property
@@ -160,7 +178,10 @@ class Params:
 
     @property
     def weight_slots(self) -> int:
-        """Slots that a granule row of weights takes in a stream word (2 only for 8-bit weights, 4-bit activations)."""
+        """Slots that a granule row of weights takes in a stream word.
+
+        2 only for 8-bit weights and 4-bit activations.
+        """
         return max(1, self.weight_bits // self.act_bits)
 
     @property
@@ -168,7 +189,7 @@ class Params:
         """Stream words that make one constant word: 64 bits a lane."""
         return 64 // self.act_bits
 
-    # -- in and out ---------------------------------------------------------------------------------
+    # -- in and out --------------------------------------------------------------------------------
 
     def as_dict(self) -> dict:
         """All parameters by name."""
@@ -217,14 +238,30 @@ class Params:
             return cls.from_dict(PRESETS[name])
         if name.endswith(".toml") or "/" in name:
             return cls.from_toml(name)
-        raise ConfigError(f"config: {name!r} is neither a TOML file nor a preset ({', '.join(PRESETS)})")
+        raise ConfigError(
+            f"config: {name!r} is neither a TOML file nor a preset ({', '.join(PRESETS)})"
+        )
 
 
 #: Named configurations: what differs from the defaults.
 PRESETS: dict[str, dict] = {
     "default": {},
-    "tiny": {"rows": 16, "cols": 16, "granule": 4, "lanes": 8, "tiles": 4, "act_depth": 256, "const_depth": 256},
+    "tiny": {
+        "rows": 16,
+        "cols": 16,
+        "granule": 4,
+        "lanes": 8,
+        "tiles": 4,
+        "act_depth": 256,
+        "const_depth": 256,
+    },
     "small": {"rows": 64, "cols": 64, "lanes": 32, "tiles": 4},
     "minilm": {"lanes": 128, "act_depth": 8192, "const_depth": 2048, "prog_depth": 4096},
-    "gpt2-medium": {"lanes": 128, "tiles": 20, "act_depth": 4096, "const_depth": 2048, "prog_depth": 4096},
+    "gpt2-medium": {
+        "lanes": 128,
+        "tiles": 20,
+        "act_depth": 4096,
+        "const_depth": 2048,
+        "prog_depth": 4096,
+    },
 }

@@ -7,7 +7,7 @@ MAGIC = 0x43494D42  #: "BMIC" little-endian: the value of register ID
 
 @dataclass(frozen=True)
 class Register:
-    """One 32-bit register; `access` is ro, rw or wo; `bits` documents fields as (name, first, count, doc)."""
+    """One 32-bit register; `access` is ro, rw or wo; `bits` are (name, first, count, doc)."""
 
     name: str
     address: int
@@ -18,7 +18,9 @@ class Register:
 
 REGISTERS: tuple[Register, ...] = (
     Register("ID", 0, "ro", "constant that names this core"),
-    Register("CONFIG_HASH", 1, "ro", "hash of parameters and ISA version; drivers refuse a mismatch"),
+    Register(
+        "CONFIG_HASH", 1, "ro", "hash of parameters and ISA version; drivers refuse a mismatch"
+    ),
     Register(
         "CTRL",
         2,
@@ -35,15 +37,26 @@ REGISTERS: tuple[Register, ...] = (
         3,
         "ro",
         "state",
-        (("busy", 0, 1, "a program runs"), ("done", 1, 1, "HALT was reached"), ("error", 2, 1, "stopped by an error")),
+        (
+            ("busy", 0, 1, "a program runs"),
+            ("done", 1, 1, "HALT was reached"),
+            ("error", 2, 1, "stopped by an error"),
+        ),
     ),
     Register("ERROR", 4, "ro", "sticky error code (spec/isa.py Error)"),
     Register("ERROR_PC", 5, "ro", "pc of the instruction that raised the error"),
     Register("IRQ_ENABLE", 6, "rw", "bit 0: interrupt on done or error"),
     Register("LEN", 7, "rw", "run-time length: iterations of a LOOP with use_len, 16 bits"),
-    Register("PROG_ADDR", 8, "rw", "32-bit word of the program memory that PROG_DATA writes next"),
-    Register("PROG_DATA", 9, "wo", "write one 32-bit word of a program, low word first; PROG_ADDR advances"),
-    Register("CYCLES", 10, "ro", "cycles from start to done or error, of the last or running program"),
+    Register("PROG_ADDR", 8, "wo", "instruction that PROG_DATA writes next, from its low word on"),
+    Register(
+        "PROG_DATA",
+        9,
+        "wo",
+        "write one 32-bit word of the program, low word first; advances by itself",
+    ),
+    Register(
+        "CYCLES", 10, "ro", "cycles from start to done or error, of the last or running program"
+    ),
     Register("BUSY_IN", 11, "ro", "cycles with the stream-in unit active"),
     Register("BUSY_LOAD", 12, "ro", "cycles with the load unit active"),
     Register("BUSY_PASS", 13, "ro", "cycles with at least one tile in a pass"),

@@ -1,0 +1,59 @@
+# Everything runs from .venv, which `make venv` creates. `make` or `make help` lists the targets.
+#
+# Variables: SIM=verilator|icarus|iss  MODEL=  LAYER=  STRATEGY=  TOKENS=   (make sim)
+#            N=200 (make fuzz)   JSON=1 (make bench)   PYTHON=python3 (interpreter of the venv)
+
+PYTHON ?= python3
+N ?= 200
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.stamp
+
+.DEFAULT_GOAL := help
+.PHONY: help venv sim test lint doctor fuzz formal bench clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@sed -n 's/^#  *Variables: /  with: /p; s/^#   *\([A-Z]*=.*\)/        \1/p' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## create .venv and install everything into it
+
+# Created once; the installation is repeated only when the dependencies change.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo 'make: $(PYTHON) is too old, need Python 3.11 or later: make PYTHON=python3.11 ...' >&2; exit 2; }
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+sim: $(STAMP) ## generate, compile a real layer, run it on RTL, print the table
+	$(PY) -m sim main $(if $(SIM),--simulator $(SIM)) $(if $(MODEL),--model $(MODEL)) \
+	  $(if $(LAYER),--layer $(LAYER)) $(if $(STRATEGY),--strategy $(STRATEGY)) \
+	  $(if $(TOKENS),--tokens $(TOKENS))
+
+test: $(STAMP) ## all tests, on Verilator and Icarus
+	$(PY) -m pytest -q -n 2 --dist loadfile
+
+lint: $(STAMP) ## ruff and pyright
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/pyright
+
+# Works before the venv exists, to say what is missing for it.
+doctor: ## name every tool, its version and place, and what to install
+	@$(if $(wildcard $(PY)),$(PY),$(PYTHON)) -m sim.doctor
+
+fuzz: $(STAMP) ## N random configurations and programs: golden = ISS = RTL
+	$(PY) -m sim fuzz -n $(N)
+
+formal: $(STAMP) ## equivalence and safety proofs of small configurations
+	$(PY) -m pytest -q tests/formal
+
+bench: $(STAMP) ## speed of generator, mapper and simulators; JSON=1 writes build/bench.json
+	@mkdir -p build
+	$(PY) -m benchmarks $(if $(JSON),--json > build/bench.tmp && mv build/bench.tmp build/bench.json)
+
+clean: ## remove generated files, keep .venv
+	rm -rf build .pytest_cache .ruff_cache *.egg-info
+	find . -path ./$(VENV) -prune -o \( -name __pycache__ -o -name sim_build \) -type d -exec rm -rf {} +

@@ -1,0 +1,41 @@
+"""Emits the Verilog of a configuration: every distinct module once, instantiated where it is used."""
+
+from importlib.resources import files
+
+from amaranth.back import verilog
+
+from rtl.core import Core
+from rtl.engine import Engine
+from rtl.macro import behavioural_verilog, structural_verilog
+from rtl.spec.params import Params
+from rtl.tile import Tile
+
+
+def component_verilog(component, name: str) -> str:
+    """Verilog of one Amaranth component as module `name`; reproducible, without source paths."""
+    return verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+
+
+def emit(params: Params, view: str = "both") -> dict[str, str]:
+    """Verilog text by file name; `view` is structural, behavioural or both (the macro's two views).
+
+    Files: blockcim_core.v, blockcim_engine.v, blockcim_tile.v, blockcim_macro_structural.v and/or
+    blockcim_macro_behavioural.v (same module name, use one), blockcim_sim.v (simulation top), lint.vlt.
+    """
+    texts = {
+        "blockcim_core.v": component_verilog(Core(params), "blockcim_core"),
+        "blockcim_engine.v": component_verilog(Engine(params), "blockcim_engine"),
+        "blockcim_tile.v": component_verilog(Tile(params), "blockcim_tile"),
+    }
+    if view in ("structural", "both"):
+        texts["blockcim_macro_structural.v"] = structural_verilog(params)
+    if view in ("behavioural", "both"):
+        texts["blockcim_macro_behavioural.v"] = behavioural_verilog(params)
+    views = files("rtl") / "views"
+    texts["blockcim_sim.v"] = (
+        (views / "sim_top.v")
+        .read_text()
+        .replace("@STREAM@", str(params.stream_bits))
+        .replace("@BEATS@", str(params.beats_per_word))
+    )
+    return texts

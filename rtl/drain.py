@@ -1,0 +1,473 @@
+"""A drain port: reads a result column by column over all blocks, and requantises it.
+
+The front steps through the columns and controls the heads of the chains; the back follows when the sums of
+a step are complete at the tails, gathers the lanes from the tiles, adds bias, requantises, and hands the
+step to the row registers (fill bus) or to the packer (rtl/packer.py), three cycles later.
+"""
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .fill import Position, bus_layout, copies, land, slot_layout, slot_tiles
+from .layout import instr_layout, instr_view
+from .packer import Packer
+from .spans import DRAIN_ENTRIES, span_layout
+from .spec import isa
+from .spec.isa import Op
+from .spec.numeric import ACC_BITS, CONST_BITS, CONST_FIELDS, PRODUCT_BITS, SHIFT_BITS
+from .spec.params import Params, clog2
+from .tile import control_layout
+from .tilemask import multiples, rotate, wrap
+
+#: Shape of differences of block and element counts.
+DIFFERENCE = signed(20)
+
+
+class Steps:
+    """Counter over the steps of a drain: columns, steps of a column, quarters of a raw step, then the flush."""
+
+    def __init__(self, m: Module, params: Params, name: str):
+        self.column = Signal(clog2(params.granule + 1), name=f"{name}_column")
+        self.step = Signal(10, name=f"{name}_step")
+        self.sub = Signal(range(params.raw_elements), name=f"{name}_sub")
+        self.flush = Signal(name=f"{name}_flush")
+        self.params = params
+        self.name = name
+
+    def clear(self):
+        """Statements that start a new drain."""
+        return [self.column.eq(0), self.step.eq(0), self.sub.eq(0), self.flush.eq(0)]
+
+    def advance(self, m: Module, v, enable):
+        """Step on while `enable`; returns (`last`, `new_word`): the drain's last step; the next step has a new constant."""
+        flush = v.flush & ~v.rows
+        sub_last = ~v.raw | (self.sub == self.params.raw_elements - 1)
+        step_last = self.step == v.steps - 1
+        column_last = self.column + v.pieces >= v.columns
+        data_last = sub_last & step_last & column_last
+        last = Signal(name=f"{self.name}_last")
+        m.d.comb += last.eq(self.flush | (data_last & ~flush))
+        with m.If(enable):
+            with m.If(last):
+                m.d.sync += self.clear()
+            with m.Elif(data_last):
+                m.d.sync += self.flush.eq(1)
+            with m.Elif(~sub_last):
+                m.d.sync += self.sub.eq(self.sub + 1)
+            with m.Else():
+                m.d.sync += [
+                    self.sub.eq(0),
+                    self.step.eq(Mux(step_last, 0, self.step + 1)),
+                    self.column.eq(Mux(step_last, self.column + v.pieces, self.column)),
+                ]
+        return last, sub_last & ~self.flush
+
+
+class DrainPort(wiring.Component):
+    """One DRAIN at a time in front, a second one behind it.
+
+    Members
+    -------
+    go, word, ea, fill_mask : In, start with this instruction
+    free, tail : Out, the front can take a drain in this cycle; cycles until the last step's sums are complete
+    idle : Out, nothing in flight
+    heads, control : Out, tiles that head a chain, and the control they get in this cycle
+    sums : In, the tiles' partial sums, tile 0 low, per tile slots * column groups * 32 bits
+    const_addr, const_en, const_data : read port of the constants, data one cycle later
+    bus, filled : Out, the fill port
+    write_en, write_addr, write_data, spans : Out, buffer writes, and the words still to be written
+    """
+
+    def __init__(self, params: Params):
+        self.params = p = params
+        super().__init__(
+            {
+                "go": In(1),
+                "word": In(isa.width(p)),
+                "ea": In(clog2(p.act_depth) + 1),
+                "fill_mask": In(p.tiles),
+                "free": Out(1),
+                "tail": Out(clog2(p.tiles + 1)),
+                "idle": Out(1),
+                "stepping": Out(1),
+                "heads": Out(p.tiles),
+                "control": Out(control_layout(p)),
+                "sums": In(p.tiles * p.slots * p.col_groups * 32),
+                "const_addr": Out(clog2(p.const_depth)),
+                "const_en": Out(1),
+                "const_data": In(p.lanes * CONST_BITS),
+                "bus": Out(bus_layout(p)),
+                "filled": Out(p.tiles),
+                "write_en": Out(1),
+                "write_addr": Out(clog2(p.act_depth)),
+                "write_data": Out(p.word_bits),
+                "spans": Out(data.ArrayLayout(span_layout(p), DRAIN_ENTRIES)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        p = self.params
+        self.layout = instr_layout(Op.DRAIN, p)
+        self.entries = Array(Signal(self.layout, name=f"entry{i}") for i in range(DRAIN_ENTRIES))
+        self.masks = Array(Signal(p.tiles, name=f"fill_mask{i}") for i in range(DRAIN_ENTRIES))
+        self.patterns = Array(Signal(p.tiles, name=f"pattern{i}") for i in range(DRAIN_ENTRIES))
+        self.used = Signal(DRAIN_ENTRIES)
+        self.newest = Signal(range(DRAIN_ENTRIES))
+        emitted, chain = self._front(m)
+        line = Signal(p.tiles)
+        here = (Const(1, p.tiles + 1) << chain)[1 : p.tiles + 1]
+        m.d.sync += line.eq((line >> 1) | Mux(emitted, here, 0))
+        gathered, stage = self._back(m, line[0])
+        values, stage = self._requantise(m, gathered, stage)
+        self._finish(m, values, stage)
+        return m
+
+    # -- front -----------------------------------------------------------------------------------
+
+    def _front(self, m):
+        """Steps that read the accumulators. Returns (a step is emitted, chain length)."""
+        p = self.params
+        new = instr_view(Op.DRAIN, p, self.word)
+        active, v = Signal(), Signal(self.layout, name="front")
+        heads, tail = Signal(p.tiles), Signal(clog2(p.tiles + 1))
+        steps = Steps(m, p, "front")
+        last, _ = steps.advance(m, v, active)
+        m.d.comb += [
+            self.stepping.eq(active),
+            self.heads.eq(Mux(active, heads, 0)),
+            self.control.en.eq(~steps.flush),
+            self.control.column.eq(v.column + steps.column),
+            self.control.col.eq(v.col),
+            self.control.pieces.eq(v.pieces),
+            self.control.last.eq(last),
+            self.control.release.eq(v.release),
+            self.control.left.eq(v.chain - 1),
+            self.free.eq((~active | last) & ~self.used.all()),
+            self.tail.eq(Mux(active & last, v.chain, tail)),
+            self.idle.eq(~self.used.any()),
+        ]
+        with m.If(tail != 0):
+            m.d.sync += tail.eq(tail - 1)
+        with m.If(active & last):
+            m.d.sync += [active.eq(0), tail.eq(v.chain - 1)]
+        with m.If(self.go):
+            entry = ~self.newest
+            base = multiples(new.chain, new.groups, p.tiles)
+            m.d.sync += [
+                active.eq(1),
+                v.eq(new),
+                heads.eq(rotate(base, new.tile, p.tiles)),
+                self.newest.eq(entry),
+                self.entries[entry].eq(new),
+                self.masks[entry].eq(self.fill_mask),
+                self.patterns[entry].eq(copies(new, p.tiles)),
+                self.used.bit_select(entry, 1).eq(1),
+            ]
+        return active, v.chain
+
+    # -- back ------------------------------------------------------------------------------------
+
+    def _back(self, m, valid):
+        """The step whose sums are complete: gather its lanes, and say where they go."""
+        p = self.params
+        entry = Signal(range(DRAIN_ENTRIES), init=1)
+        v = data.View(self.layout, Signal(self.layout.size, name="back"))
+        m.d.comb += v.as_value().eq(self.entries[entry].as_value())
+        steps = Steps(m, p, "back")
+        last, next_const = steps.advance(m, v, valid)
+        with m.If(valid & last):
+            m.d.sync += entry.eq(~entry)
+        const, begun = Signal(clog2(p.const_depth)), Signal()
+        m.d.comb += [self.const_addr.eq(Mux(begun, const, v["const"])), self.const_en.eq(valid)]
+        with m.If(valid):
+            m.d.sync += begun.eq(~last)
+            m.d.sync += const.eq(self.const_addr + next_const)
+        stage = Signal(self._stage_layout(), name="stage0")
+        position = Position(*(Signal(n, name=f"slice_{i}") for i, n in enumerate(Position.bits(p))))
+        place = Mux(begun, position.place, v.d_m0)
+        start = Position(Mux(begun, position.offset, 0), place)
+        lanes = self._slots(m, v, steps, start, position, valid, stage)
+        gathered = Signal(p.lanes * ACC_BITS)
+        with m.If(valid):
+            m.d.sync += gathered.eq(Cat(*lanes))
+        m.d.comb += [
+            stage.valid.eq(valid),
+            stage.last.eq(last),
+            stage.entry.eq(entry),
+            stage.raw.eq(v.raw),
+            stage.sub.eq(steps.sub),
+        ]
+        return gathered, stage
+
+    def _stage_layout(self):
+        p = self.params
+        return data.StructLayout(
+            {
+                "valid": 1,
+                "last": 1,
+                "entry": 1,
+                "raw": 1,
+                "sub": max(1, clog2(p.raw_elements)),
+                "lens": data.ArrayLayout(clog2(p.granule + 1), p.slots),
+                "slots": data.ArrayLayout(slot_layout(p), p.slots),
+            }
+        )
+
+    def _slots(self, m, v, steps, start, position, valid, stage):
+        """Per slot of the step: piece, first block, valid length, landing place; returns the gathered lanes."""
+        p = self.params
+        piece, slot = Const(0, 1), Const(0, 1)
+        where, lanes, lens = start, [], []
+        walk = self._walk_start(m, v, steps, valid)
+        for s in range(p.slots):
+            block = (steps.step * p.slots + slot) * p.granule
+            left, size = Signal(DIFFERENCE, name=f"left{s}"), Signal(range(p.granule + 1), name=f"len{s}")
+            m.d.comb += left.eq(v["count"] - block)
+            inside = (piece < v.pieces) & (steps.column + piece < v.columns) & ~steps.flush
+            with m.If(inside & (left > 0)):
+                m.d.comb += size.eq(Mux(left > p.granule, p.granule, left))
+            part = v.d_part + steps.step * p.slots + slot
+            land(m, stage.slots[s], v, where, part, size != 0, p)
+            lens.append(size)
+            walk, values = self._gather(m, v, walk, piece, f"slot{s}")
+            lanes += values
+            wraps = Signal(name=f"wraps{s}")
+            m.d.comb += wraps.eq(slot + 1 == v["slots"])
+            after = where.next(m, v, f"slice{s}")
+            one_step = wraps & (v.steps == 1)
+            where = Position(
+                Mux(one_step, after.offset, where.offset), Mux(one_step, after.place, where.place)
+            )
+            walk = self._restart(m, v, walk, one_step, f"restart{s}")
+            piece, slot = (
+                self._named(m, Mux(wraps, piece + 1, piece), clog2(p.slots + 1), f"piece{s}"),
+                self._named(m, Mux(wraps, 0, slot + 1), clog2(p.slots + 1), f"sub{s}"),
+            )
+        self._raw_lens(m, v, steps, lens, stage)
+        self._walk_end(m, v, steps, walk, valid)
+        # With several steps a column the slice moves on after the last of them; unused slots do not count.
+        step_last = steps.step == v.steps - 1
+        sub_last = ~v.raw | (steps.sub == p.raw_elements - 1)
+        many = start.next(m, v, "many")
+        moved = self._after_pieces(m, v, start)
+        with m.If(valid & sub_last):
+            m.d.sync += [
+                position.offset.eq(
+                    Mux(v.steps == 1, moved.offset, Mux(step_last, many.offset, start.offset))
+                ),
+                position.place.eq(
+                    Mux(v.steps == 1, moved.place, Mux(step_last, many.place, start.place))
+                ),
+            ]
+        with m.Elif(valid):
+            m.d.sync += [position.offset.eq(start.offset), position.place.eq(start.place)]
+        return lanes
+
+    def _after_pieces(self, m, v, start):
+        """The slice after the `pieces` of a step."""
+        where, options = start, [start]
+        for i in range(self.params.slots):
+            where = where.next(m, v, f"ahead{i}")
+            options.append(where)
+        offset = Array(o.offset for o in options)[v.pieces]
+        place = Array(o.place for o in options)[v.pieces]
+        return Position(offset, place)
+
+    @staticmethod
+    def _named(m, value, bits, name):
+        signal = Signal(bits, name=name)
+        m.d.comb += signal.eq(value)
+        return signal
+
+    def _raw_lens(self, m, v, steps, lens, stage):
+        """Elements per slot; in a raw step those of its quarter, where a value takes raw_elements."""
+        p = self.params
+        values = Signal(range(p.lanes + 1))
+        m.d.comb += values.eq(sum(lens))
+        share = p.lanes // p.raw_elements
+        for s in range(p.slots):
+            left = Signal(DIFFERENCE, name=f"raw_left{s}")
+            m.d.comb += left.eq(values - steps.sub * share)
+            elements = Mux(left > share, p.lanes, Mux(left > 0, left * p.raw_elements, 0))
+            rest = Signal(DIFFERENCE, name=f"raw_rest{s}")
+            m.d.comb += rest.eq(elements - s * p.granule)
+            raw = Mux(rest > p.granule, p.granule, Mux(rest > 0, rest, 0))
+            m.d.comb += stage.lens[s].eq(Mux(v.raw, raw, lens[s]))
+
+    # The gather walks over chunks of column groups: chunk `sub` of the group of D blocks at tile offset `offset`.
+
+    def _walk_start(self, m, v, steps, valid):
+        p = self.params
+        self.walk_offset = Signal(clog2(p.tiles + 1) + 1)
+        self.walk_sub = Signal(range(max(2, p.col_groups // p.drain_chunk + 1)))
+        first = steps.step == 0
+        offset, sub = Signal(24, name="walk_offset0"), Signal.like(self.walk_sub, name="walk_sub0")
+        m.d.comb += [
+            offset.eq(Mux(first, v.chain - 1, self.walk_offset)),
+            sub.eq(Mux(first, 0, self.walk_sub)),
+        ]
+        return offset, sub
+
+    def _restart(self, m, v, walk, restart, name):
+        """Begin again at block 0 where a new piece starts."""
+        offset, sub = Signal(24, name=f"{name}_offset"), Signal.like(self.walk_sub, name=f"{name}_sub")
+        m.d.comb += [
+            offset.eq(Mux(restart, v.chain - 1, walk[0])),
+            sub.eq(Mux(restart, 0, walk[1])),
+        ]
+        return offset, sub
+
+    def _walk_end(self, m, v, steps, walk, valid):
+        sub_last = ~v.raw | (steps.sub == self.params.raw_elements - 1)
+        with m.If(valid & sub_last):
+            limit = (1 << len(self.walk_offset)) - 1
+            m.d.sync += [
+                self.walk_offset.eq(Mux(walk[0] > limit, limit, walk[0])),
+                self.walk_sub.eq(walk[1]),
+            ]
+
+    def _gather(self, m, v, walk, piece, name):
+        """Lanes of one slot, from the tiles' sums; returns the walk behind it and the lane values."""
+        p = self.params
+        chunk, per_tile = p.drain_chunk, p.col_groups // p.drain_chunk
+        size = chunk * ACC_BITS
+        span = v.groups * v.chain
+        offset, sub = walk
+        values = []
+        for c in range(p.granule // chunk):
+            index = Signal(range(p.tiles * p.slots * per_tile), name=f"{name}_index{c}")
+            tile = wrap(v.tile + offset[: clog2(p.tiles + 1)], p.tiles)
+            m.d.comb += index.eq((tile * p.slots + piece[: max(1, clog2(p.slots))]) * per_tile + sub)
+            value = Signal(size, name=f"{name}_value{c}")
+            m.d.comb += value.eq(Mux(offset < span, self.sums.word_select(index, size), 0))
+            values += [value.word_select(i, ACC_BITS) for i in range(chunk)]
+            after = Signal(24, name=f"{name}_offset{c}")
+            after_sub = Signal.like(self.walk_sub, name=f"{name}_sub{c}")
+            wraps = sub + 1 == v.blocks
+            beyond = offset >= span
+            m.d.comb += [
+                after.eq(Mux(wraps & ~beyond, offset + v.chain, offset)),
+                after_sub.eq(Mux(wraps, 0, sub + 1)),
+            ]
+            offset, sub = after, after_sub
+        return (offset, sub), values
+
+    # -- arithmetic ------------------------------------------------------------------------------
+
+    def _requantise(self, m, gathered, stage):
+        """Two cycles: (sum + bias) * mult, then round, shift, clamp; raw passes the biased sum on."""
+        p = self.params
+        stage1 = Signal(self._stage_layout(), name="stage1")
+        stage2 = Signal(self._stage_layout(), name="stage2")
+        stage3 = Signal(self._stage_layout(), name="stage3")
+        m.d.sync += [stage1.eq(stage), stage2.eq(stage1), stage3.eq(stage2)]
+        self.before_last = stage2
+        low, high = -(1 << (p.act_bits - 1)), (1 << (p.act_bits - 1)) - 1
+        places = {name: (at, bits) for name, at, bits in CONST_FIELDS}
+        values, sums = [], []
+        for lane in range(p.lanes):
+            entry = self.const_data[lane * CONST_BITS : (lane + 1) * CONST_BITS]
+            bias, mult, shift = (entry[a : a + n] for a, n in (places[k] for k in ("bias", "mult", "shift")))
+            total = Signal(ACC_BITS, name=f"sum{lane}")
+            product = Signal(PRODUCT_BITS, name=f"product{lane}")
+            amount = Signal(SHIFT_BITS, name=f"shift{lane}")
+            m.d.comb += total.eq(gathered[lane * ACC_BITS : (lane + 1) * ACC_BITS] + bias)
+            with m.If(stage1.valid):
+                m.d.sync += [
+                    product.eq(Mux(stage1.raw, total, total.as_signed() * mult)),
+                    amount.eq(shift),
+                ]
+            half = (Const(1, 1) << amount)[1:]
+            rounded = Signal(signed(PRODUCT_BITS), name=f"rounded{lane}")
+            m.d.comb += rounded.eq((product.as_signed() + half) >> amount)
+            value = Signal(p.act_bits, name=f"value{lane}")
+            with m.If(stage2.valid):
+                m.d.sync += value.eq(
+                    Mux(rounded > high, high, Mux(rounded < low, low, rounded))
+                )
+            values.append(value)
+            sums.append(product)
+        word = Signal(p.word_bits)
+        raw_word = Signal(p.word_bits)
+        share = p.lanes // p.raw_elements
+        quarters = Array(
+            Cat(*(sums[q * share + i][:ACC_BITS] for i in range(share))) for q in range(p.raw_elements)
+        )
+        with m.If(stage2.valid & stage2.raw):
+            m.d.sync += raw_word.eq(quarters[stage2.sub])
+        m.d.comb += word.eq(Mux(stage3.raw, raw_word, Cat(*values)))
+        return word, stage3
+
+    # -- destination -----------------------------------------------------------------------------
+
+    def _finish(self, m, word, stage):
+        """The finished step: on the fill bus, or into the packer and the buffer."""
+        v = data.View(self.layout, Signal(self.layout.size, name="done"))
+        m.d.comb += v.as_value().eq(self.entries[stage.entry].as_value())
+        self._fill_bus(m, v, word, stage)
+        self._write(m, v, word, stage)
+        with m.If(stage.valid & stage.last):
+            m.d.sync += self.used.bit_select(stage.entry, 1).eq(0)
+        # A fill counts as complete in the cycle before it is on the bus: a pass that issues while it is reads it.
+        early = self.before_last
+        rows = data.View(self.layout, self.entries[early.entry].as_value()).rows
+        complete = early.valid & early.last & rows
+        m.d.comb += self.filled.eq(Mux(complete, self.masks[early.entry], 0))
+
+    def _fill_bus(self, m, v, word, stage):
+        p, bus = self.params, self.bus
+        group, size = max(1, clog2(p.row_groups)), p.granule * p.act_bits
+        pattern = Signal(p.tiles, name="done_pattern")
+        m.d.comb += pattern.eq(self.patterns[stage.entry])
+        for s in range(p.slots):
+            slot = stage.slots[s]
+            elements = slice(s * p.granule, (s + 1) * p.granule)
+            ones = ((Const(1, p.granule + 1) << stage.lens[s]) - 1)[: p.granule]
+            bits = slice(s * size, (s + 1) * size)
+            tiles = slot_tiles(pattern, v.d_tile, slot, p.tiles)
+            m.d.comb += [
+                bus.tiles[s].eq(Mux(stage.valid & v.rows, tiles, 0)),
+                bus.group[s * group : (s + 1) * group].eq(slot.group),
+                bus.mask[elements].eq(ones << v.d_off),
+                bus.data[bits].eq(word[bits] << (v.d_off * p.act_bits)),
+            ]
+
+    def _write(self, m, v, word, stage):
+        """Packs the step and writes complete words; `spans` are the words still owed."""
+        p = self.params
+        new = instr_view(Op.DRAIN, p, self.word)
+        m.submodules.packer = packer = Packer(p)
+        elems = Array(Signal(20, name=f"elems{i}") for i in range(DRAIN_ENTRIES))
+        addr = Array(Signal(clog2(p.act_depth) + 1, name=f"addr{i}") for i in range(DRAIN_ENTRIES))
+        end = Array(Signal(clog2(p.act_depth) + 1, name=f"end{i}") for i in range(DRAIN_ENTRIES))
+        m.d.comb += [
+            packer.step.valid.eq(stage.valid & ~v.rows),
+            packer.step.last.eq(stage.last),
+            packer.step.keep.eq(v.keep),
+            packer.step.lens.eq(stage.lens),
+            packer.elements.eq(word),
+            packer.limit.eq(elems[stage.entry]),
+            self.write_en.eq(packer.write & (addr[stage.entry] != end[stage.entry])),
+            self.write_addr.eq(addr[stage.entry]),
+            self.write_data.eq(packer.word),
+        ]
+        for i in range(DRAIN_ENTRIES):
+            rows = data.View(self.layout, self.entries[i].as_value()).rows
+            m.d.comb += [
+                self.spans[i].active.eq(self.used[i] & ~rows),
+                self.spans[i].addr.eq(addr[i]),
+                self.spans[i].end.eq(end[i]),
+            ]
+        with m.If(packer.step.valid):
+            m.d.sync += elems[stage.entry].eq(elems[stage.entry] - packer.taken)
+        with m.If(self.write_en):
+            m.d.sync += addr[stage.entry].eq(addr[stage.entry] + 1)
+        with m.If(self.go):
+            entry = ~self.newest
+            m.d.sync += [
+                elems[entry].eq(new.elems),
+                addr[entry].eq(self.ea),
+                end[entry].eq(self.ea + new.words),
+            ]

@@ -1,0 +1,333 @@
+"""The sequencer: fetch, decode, legality, hazards, issue; loops, address registers, errors.
+
+One instruction at most issues a cycle, in order. Everything that an instruction waits for is a register of
+the unit that owns it or one of the tile vectors here, so the issue decision is one combinational step.
+"""
+
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from .layout import instr_view
+from .legal import effective_address, legality
+from .spans import DRAIN_ENTRIES, span_layout
+from .spec import isa
+from .spec.isa import AREGS, Error, Op
+from .spec.params import Params, clog2
+from .tile import command_layout
+from .tilemask import tile_range
+
+
+class Sequencer(wiring.Component):
+    """Fetches from the program memory and issues.
+
+    Members
+    -------
+    start, halted, failed, error, pc : control; `halted` and `failed` are one-cycle pulses, `running` the state
+    length : In, register LEN
+    prog_we, prog_instr, prog_part, prog_data : writes of 32-bit words into the program memory
+    word, ea, go : Out, the instruction, its buffer address, and one start bit per unit
+    drain_go : Out, per drain port
+    pass_go : Out, per tile
+    command : Out, the PASS as tiles see it
+    fill_mask, drain_mask : Out, tiles that the fill / the drain at issue touches
+    ready, busy, drained, released : In, per tile
+    filled : In, per fill port, tiles whose fill is complete
+    """
+
+    def __init__(self, params: Params):
+        self.params = p = params
+        fills = 1 + p.drain_ports
+        super().__init__(
+            {
+                "start": In(1),
+                "running": Out(1),
+                "halted": Out(1),
+                "failed": Out(1),
+                "issued": Out(1),
+                "error": Out(range(max(Error) + 1)),
+                "pc": Out(clog2(p.prog_depth) + 1),
+                "length": In(16),
+                "prog_we": In(1),
+                "prog_instr": In(clog2(p.prog_depth)),
+                "prog_part": In(range(isa.width(p) // 32)),
+                "prog_data": In(32),
+                "word": Out(isa.width(p)),
+                "ea": Out(clog2(p.act_depth) + 1),
+                "recv_go": Out(1),
+                "ldw_go": Out(1),
+                "ldc_go": Out(1),
+                "send_go": Out(1),
+                "load_go": Out(1),
+                "drain_go": Out(p.drain_ports),
+                "pass_go": Out(p.tiles),
+                "command": Out(command_layout(p)),
+                "fill_mask": Out(p.tiles),
+                "drain_mask": Out(p.tiles),
+                "ready": In(p.tiles),
+                "busy": In(p.tiles),
+                "drained": In(p.tiles),
+                "released": In(p.tiles),
+                "filled": In(data.ArrayLayout(p.tiles, fills)),
+                "in_active": In(1),
+                "in_ldw": In(1),
+                "in_ldc": In(1),
+                "load_active": In(1),
+                "send_active": In(1),
+                "send_idle": In(1),
+                "drain_free": In(p.drain_ports),
+                "drain_tail": In(data.ArrayLayout(clog2(p.tiles + 1), p.drain_ports)),
+                "drain_idle": In(1),
+                "spans": In(data.ArrayLayout(span_layout(p), 3 + DRAIN_ENTRIES * p.drain_ports)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        p = self.params
+        issue, next_pc = Signal(), Signal(clog2(p.prog_depth) + 1)
+        self._fetch(m, next_pc)
+        self.views = {op: instr_view(op, p, self.word) for op in Op}
+        self.op = self.views[Op.NOP].op
+        aregs = Array(
+            Const(0, 1) if i == 0 else Signal(clog2(p.act_depth) + 1, name=f"a{i}")
+            for i in range(AREGS)
+        )
+        m.d.comb += self.ea.eq(effective_address(m, self.views, aregs))
+        in_loop = Signal()
+        code = legality(m, self.views, self.ea, in_loop, p)
+        clear = self._hazards(m)
+        idle = (
+            ~self.in_active
+            & ~self.load_active
+            & self.drain_idle
+            & ~self.busy.any()
+            & self.send_idle
+        )
+        ran_out = self.pc == p.prog_depth
+        halt = self.op == Op.HALT
+        with m.If(self.running):
+            with m.If(ran_out):
+                m.d.comb += [self.failed.eq(1), self.error.eq(Error.PC)]
+            with m.Elif(code != Error.NONE):
+                m.d.comb += [self.failed.eq(1), self.error.eq(code)]
+            with m.Elif(halt):
+                m.d.comb += self.halted.eq(idle)
+            with m.Elif(clear):
+                m.d.comb += issue.eq(1)
+            with m.Elif(idle):
+                m.d.comb += [self.failed.eq(1), self.error.eq(Error.DEADLOCK)]
+        with m.If(self.start & ~self.running):
+            m.d.sync += self.running.eq(1)
+        with m.Elif(self.halted | self.failed):
+            m.d.sync += self.running.eq(0)
+        m.d.comb += self.issued.eq(issue)
+        self._next_pc(m, issue, next_pc, in_loop)
+        self._address_registers(m, issue, aregs)
+        self._issue(m, issue)
+        return m
+
+    def _fetch(self, m, next_pc):
+        """Program memory: the word of the next pc is read in every cycle, so `word` belongs to `pc`."""
+        p = self.params
+        m.submodules.program = memory = Memory(shape=isa.width(p), depth=p.prog_depth, init=[])
+        write = memory.write_port(granularity=32)
+        m.d.comb += [
+            write.addr.eq(self.prog_instr),
+            write.data.eq(self.prog_data.replicate(isa.width(p) // 32)),
+            write.en.eq(self.prog_we << self.prog_part),
+        ]
+        read = memory.read_port()
+        m.d.comb += [read.addr.eq(next_pc), self.word.eq(read.data)]
+        m.d.sync += self.pc.eq(next_pc)
+
+    def _next_pc(self, m, issue, next_pc, in_loop):
+        """Sequential flow and the zero-overhead loop. The loop ends by itself when the program starts anew."""
+        v = self.views[Op.LOOP]
+        first, last = Signal.like(self.pc), Signal.like(self.pc)
+        left = Signal(16)
+        times = Mux(v.use_len, self.length, v.times)
+        m.d.comb += next_pc.eq(self.pc)
+        with m.If(~self.running):
+            m.d.comb += next_pc.eq(0)
+            m.d.sync += in_loop.eq(0)
+        with m.Elif(issue):
+            m.d.comb += next_pc.eq(self.pc + 1)
+            with m.If(self.op == Op.LOOP):
+                with m.If(times == 0):
+                    skip = Signal(len(self.pc) + 1)
+                    m.d.comb += skip.eq(self.pc + 1 + v.body)
+                    m.d.comb += next_pc.eq(
+                        Mux(skip > self.params.prog_depth, self.params.prog_depth, skip)
+                    )
+                with m.Else():
+                    m.d.sync += [
+                        in_loop.eq(1),
+                        left.eq(times),
+                        first.eq(self.pc + 1),
+                        last.eq(self.pc + v.body),
+                    ]
+            with m.Elif(in_loop & (self.pc == last)):
+                m.d.sync += left.eq(left - 1)
+                with m.If(left == 1):
+                    m.d.sync += in_loop.eq(0)
+                with m.Else():
+                    m.d.comb += next_pc.eq(first)
+
+    def _address_registers(self, m, issue, aregs):
+        """SETA, and the increment after issue with its wrap to the initial value."""
+        p = self.params
+        width = clog2(p.act_depth) + 1
+        start = Array(Signal(width, name=f"start{i}") for i in range(AREGS))
+        limit = Array(Signal(width, name=f"limit{i}") for i in range(AREGS))
+        v = self.views[Op.SETA]
+        moving, inc = Signal(range(AREGS)), Signal(clog2(p.act_depth))
+        with m.Switch(self.op):
+            for op in (Op.RECV, Op.SEND, Op.LOAD, Op.DRAIN):
+                with m.Case(op):
+                    m.d.comb += [moving.eq(self.views[op].areg), inc.eq(self.views[op].inc)]
+        total = Signal(width)
+        m.d.comb += total.eq(aregs[moving] + inc)
+        for i in range(1, AREGS):
+            with m.If(issue & (self.op == Op.SETA) & (v.areg == i)):
+                m.d.sync += [aregs[i].eq(v.value), start[i].eq(v.value), limit[i].eq(v.wrap)]
+            with m.Elif(issue & (moving == i) & (inc != 0)):
+                wraps = (limit[i] != 0) & (total >= limit[i])
+                m.d.sync += aregs[i].eq(Mux(wraps, start[i], total))
+        with m.If(~self.running):
+            for i in range(1, AREGS):
+                m.d.sync += [aregs[i].eq(0), start[i].eq(0), limit[i].eq(0)]
+
+    def _overlap(self, words):
+        """Whether a running reader or writer still touches a word of [ea, ea + words)."""
+        end = self.ea + words
+        return reduce(or_, ((s.active & (s.addr < end) & (self.ea < s.end)) for s in self.spans))
+
+    def _hazards(self, m):
+        """Whether the units and tiles that the instruction needs are free."""
+        p = self.params
+        self.filling, self.draining = Signal(p.tiles), Signal(p.tiles)
+        self.full1, self.full2 = Signal(p.tiles), Signal(p.tiles)
+        clear, vp, vd, vl = Signal(), *(self.views[op] for op in (Op.PASS, Op.DRAIN, Op.LOAD))
+        pass_mask = Signal(p.tiles)
+        m.d.comb += [
+            pass_mask.eq(tile_range(vp.tile, vp.span, p.tiles)),
+            self.drain_mask.eq(tile_range(vd.tile, (vd.groups * vd.chain)[: clog2(p.tiles + 1)], p.tiles)),
+        ]
+        with m.Switch(self.op):
+            with m.Case(Op.LOAD):
+                m.d.comb += self.fill_mask.eq(self._fill_tiles(vl))
+            with m.Case(Op.DRAIN):
+                m.d.comb += self.fill_mask.eq(self._fill_tiles(vd))
+        self.port = self._choose_port(m)
+        with m.Switch(self.op):
+            with m.Case(Op.RECV):
+                m.d.comb += clear.eq(~self.in_active & ~self._overlap(self.views[Op.RECV].words))
+            with m.Case(Op.SEND):
+                m.d.comb += clear.eq(~self.send_active)
+            with m.Case(Op.LOAD):
+                m.d.comb += clear.eq(~self.load_active & ((self.filling & self.fill_mask) == 0))
+            with m.Case(Op.PASS):
+                blocked = (
+                    ~self.ready
+                    | (self.filling & vp.fresh.replicate(p.tiles))
+                    | Mux(vp.first, self.full2, self.draining)
+                )
+                m.d.comb += clear.eq(~self.in_ldw & ((blocked & pass_mask) == 0))
+            with m.Case(Op.DRAIN):
+                result = self.full2 | (self.full1 & ~self.busy)
+                blocked = (self.drain_mask & (self.draining | ~result)).any()
+                target = Mux(
+                    vd.rows, (self.filling & self.fill_mask).any(), self._overlap(vd.words)
+                )
+                m.d.comb += clear.eq(self.port.any() & ~blocked & ~target & ~self.in_ldc)
+            with m.Case(Op.LDW):
+                tile = Array(self.busy[t] for t in range(p.tiles))[self.views[Op.LDW].tile]
+                m.d.comb += clear.eq(~self.in_active & ~tile)
+            with m.Case(Op.LDC):
+                m.d.comb += clear.eq(~self.in_active & self.drain_idle)
+            with m.Default():
+                m.d.comb += clear.eq(1)
+        self.pass_mask = pass_mask
+        return clear
+
+    def _fill_tiles(self, v):
+        tiles = self.params.tiles
+        return tile_range(v.d_tile, (v.d_span * v.d_copies)[: clog2(tiles + 1)], tiles)
+
+    def _choose_port(self, m):
+        """One-hot: the lowest drain port that can take the DRAIN; the kept one if a word was kept there."""
+        p, v = self.params, self.views[Op.DRAIN]
+        self.keep_valid, self.keep_port = Signal(), Signal(p.drain_ports)
+        able, chosen = Signal(p.drain_ports), Signal(p.drain_ports)
+        for k in range(p.drain_ports):
+            in_order = v.chain + 1 > self.drain_tail[k]
+            kept = v.rows | ~self.keep_valid | self.keep_port[k]
+            m.d.comb += able[k].eq(self.drain_free[k] & in_order & kept)
+        m.d.comb += chosen.eq(able & (~able + 1)[: p.drain_ports])
+        return chosen
+
+    def _issue(self, m, issue):
+        """Start bits of the units, and the tile vectors."""
+        p, vp, vd = self.params, self.views[Op.PASS], self.views[Op.DRAIN]
+        at = {op: issue & (self.op == op) for op in Op}
+        m.d.comb += [
+            self.recv_go.eq(at[Op.RECV]),
+            self.ldw_go.eq(at[Op.LDW]),
+            self.ldc_go.eq(at[Op.LDC]),
+            self.send_go.eq(at[Op.SEND]),
+            self.load_go.eq(at[Op.LOAD]),
+            self.drain_go.eq(self.port & at[Op.DRAIN].replicate(p.drain_ports)),
+            self.pass_go.eq(self.pass_mask & at[Op.PASS].replicate(p.tiles)),
+        ]
+        self._command(m)
+        filled = reduce(or_, (self.filled[k] for k in range(1 + p.drain_ports)))
+        fills = at[Op.LOAD] | (at[Op.DRAIN] & vd.rows)
+        opened = self.pass_go & vp.first.replicate(p.tiles)
+        both = self.released & self.full2
+        kept1 = self.full1 & ~(self.released & ~self.full2)
+        m.d.sync += [
+            self.filling.eq(
+                (self.filling & ~filled) | (self.fill_mask & fills.replicate(p.tiles))
+            ),
+            self.draining.eq(
+                (self.draining & ~self.drained)
+                | (self.drain_mask & at[Op.DRAIN].replicate(p.tiles))
+            ),
+            self.full1.eq(kept1 | opened),
+            self.full2.eq((self.full2 & ~both) | (kept1 & opened)),
+        ]
+        with m.If(at[Op.DRAIN] & ~vd.rows):
+            m.d.sync += [self.keep_valid.eq(vd.keep), self.keep_port.eq(self.port)]
+        with m.If(~self.running & self.start):
+            m.d.sync += [self.keep_valid.eq(0), self.full1.eq(0), self.full2.eq(0)]
+
+    def _command(self, m):
+        """The PASS for the tiles; with tree = full the steps become a mask of row groups."""
+        p, v, c = self.params, self.views[Op.PASS], self.command
+        m.d.comb += [
+            c.fresh.eq(v.fresh),
+            c.first.eq(v.first),
+            c.rot.eq(v.rot),
+            c.mask.eq(v.mask.as_value()),
+        ]
+        if p.tree == "shared":
+            m.d.comb += [c.steps.eq(v.steps), c.stride.eq(v.stride), c.sel.eq(v.sel)]
+            return
+        rows = []
+        for h in range(p.col_groups):
+            mask, at = Const(0, p.row_groups), v.sel[h]
+            for step in range(p.row_groups):
+                bit = (Const(1, p.row_groups) << at)[: p.row_groups]
+                mask = mask | Mux(v.steps > step, bit, 0)
+                total = at + v.stride
+                at = Mux(total >= p.row_groups, total - p.row_groups, total)[
+                    : max(1, clog2(p.row_groups))
+                ]
+            rows.append(mask)
+        m.d.comb += c.rows.eq(Cat(*rows))
+

@@ -1,0 +1,174 @@
+// Simulation top: clock, a core, a source and a sink that read and write files, and the run itself.
+//
+// Plusargs (FILE formats: mapper/program.py; *_in files hold beats, first byte = most significant):
+//   +boot=FILE +boot_in=FILE   program and beats to run first (constants and weights through the front door)
+//   +program=FILE +in=FILE     the program and its input beats
+//   +after=FILE                big-endian u32 per input word: output words that must have left before it
+//   +stalls=FILE               byte per cycle, repeating: bit 0 holds the source back, bit 1 the sink
+//   +out=FILE +results=FILE    output beats in hex, one a line; register values, "ADDRESS VALUE" in decimal
+//   +length=N +timeout=N       register LEN; cycles after which a run is given up
+//   +weights=FILE              weights through the back door, read by the macros
+//   +dump=FILE                 wave dump
+// `finished` rises when everything is written.
+
+`timescale 1ns / 1ns
+
+module blockcim_sim;
+  localparam STREAM = @STREAM@;
+  localparam BEATS = @BEATS@;
+  localparam REGISTERS = 18;
+  localparam MAX_STALLS = 65536;
+
+  reg clk = 0;
+  reg rst = 1;
+  reg finished = 0;
+  always #5 clk = ~clk;
+
+  reg [4:0] reg_addr = 0;
+  reg reg_we = 0;
+  reg [31:0] reg_wdata = 0;
+  wire [31:0] reg_rdata;
+  wire in_ready, out_valid, out_last, irq, busy;
+  wire [STREAM-1:0] out_data;
+
+  // Source: one beat waits in `beat`; it is offered when its condition holds and no stall starts.
+  reg [STREAM-1:0] beat = 0;
+  reg [31:0] after = 0;
+  reg have_beat = 0, held = 0;
+  reg [31:0] out_words = 0, in_beat = 0, out_beat = 0, cycle = 0;
+  reg [7:0] stalls[0:MAX_STALLS-1];
+  reg [31:0] stall_count = 0, stall_at = 0;
+  wire [1:0] stall = (stall_count != 0) ? stalls[stall_at[15:0]][1:0] : 2'b00;
+  wire in_valid = busy && have_beat && (out_words >= after) && (held || !stall[0]);
+  wire out_ready = !stall[1];
+
+  integer in_file = 0, after_file = 0, out_file = 0, got = 0;
+  reg [STREAM-1:0] next_beat = 0;
+  reg [31:0] next_after = 0;
+  reg prime = 0;
+
+  always @(posedge clk) begin
+    held <= in_valid && !in_ready;
+    stall_at <= !busy ? 0 : (stall_at + 1 >= stall_count) ? 0 : stall_at + 1;
+    cycle <= busy ? cycle + 1 : 0;
+    if (prime || (in_valid && in_ready)) begin
+      got = (in_file == 0) ? 0 : $fread(next_beat, in_file);
+      beat <= next_beat;
+      have_beat <= got != 0;
+      in_beat <= (prime || in_beat == BEATS - 1) ? 0 : in_beat + 1;
+      if (prime || in_beat == BEATS - 1) begin
+        next_after = 0;
+        if (after_file != 0) got = $fread(next_after, after_file);
+        after <= next_after;
+      end
+    end
+    if (prime) out_words <= 0;
+    else if (out_valid && out_ready) begin
+      if (out_file != 0) $fwrite(out_file, "%h\n", out_data);
+      out_beat <= (out_beat == BEATS - 1) ? 0 : out_beat + 1;
+      if (out_beat == BEATS - 1) out_words <= out_words + 1;
+    end
+  end
+
+  blockcim_core core (
+      .clk(clk), .rst(rst),
+      .reg_addr(reg_addr), .reg_we(reg_we), .reg_wdata(reg_wdata), .reg_rdata(reg_rdata),
+      .in_valid(in_valid), .in_ready(in_ready), .in_data(beat),
+      .out_valid(out_valid), .out_ready(out_ready), .out_data(out_data), .out_last(out_last),
+      .irq(irq), .busy(busy)
+  );
+
+  task write_reg(input [4:0] addr, input [31:0] value);
+    begin
+      @(posedge clk);
+      reg_addr <= addr;
+      reg_wdata <= value;
+      reg_we <= 1;
+    end
+  endtask
+
+  task read_reg(input [4:0] addr, output [31:0] value);
+    begin
+      @(posedge clk);
+      reg_we <= 0;
+      reg_addr <= addr;
+      @(posedge clk);
+      @(posedge clk);
+      #1 value = reg_rdata;
+    end
+  endtask
+
+  // Load a program file (16 bytes of header, then little-endian words) and run it to done, error or time-out.
+  integer file, count;
+  reg [31:0] data, limit;
+  task run_program(input [8*1024-1:0] name);
+    begin
+      file = $fopen(name, "rb");
+      if (file == 0) begin
+        $display("blockcim_sim: cannot open %0s", name);
+        $finish;
+      end
+      count = $fseek(file, 16, 0);
+      write_reg(5'd8, 0);
+      count = $fread(data, file);
+      while (count == 4) begin
+        write_reg(5'd9, {data[7:0], data[15:8], data[23:16], data[31:24]});
+        count = $fread(data, file);
+      end
+      $fclose(file);
+      @(posedge clk);
+      reg_we <= 0;
+      prime <= 1;
+      @(posedge clk);
+      prime <= 0;
+      write_reg(5'd6, 1);
+      write_reg(5'd2, 1);
+      @(posedge clk);
+      reg_we <= 0;
+      @(posedge clk);
+      @(posedge clk);
+      while (busy && cycle < limit) @(posedge clk);
+      @(posedge clk);
+    end
+  endtask
+
+  reg [8*1024-1:0] name, boot, program_name;
+  reg [31:0] value;
+  integer i, results;
+  initial begin
+    if ($value$plusargs("dump=%s", name)) begin
+      $dumpfile(name);
+      $dumpvars(0, blockcim_sim);
+    end
+    if (!$value$plusargs("timeout=%d", limit)) limit = 32'hffffffff;
+    repeat (4) @(posedge clk);
+    rst <= 0;
+    repeat (2) @(posedge clk);
+    if ($value$plusargs("length=%d", value)) write_reg(5'd7, value);
+    if ($value$plusargs("boot=%s", boot)) begin
+      if ($value$plusargs("boot_in=%s", name)) in_file = $fopen(name, "rb");
+      run_program(boot);
+      if (in_file != 0) $fclose(in_file);
+      in_file = 0;
+    end
+    if ($value$plusargs("stalls=%s", name)) begin
+      file = $fopen(name, "rb");
+      stall_count = $fread(stalls, file);
+      $fclose(file);
+    end
+    if ($value$plusargs("in=%s", name)) in_file = $fopen(name, "rb");
+    if ($value$plusargs("after=%s", name)) after_file = $fopen(name, "rb");
+    if ($value$plusargs("out=%s", name)) out_file = $fopen(name, "w");
+    if ($value$plusargs("program=%s", program_name)) run_program(program_name);
+    if (out_file != 0) $fclose(out_file);
+    if ($value$plusargs("results=%s", name)) begin
+      results = $fopen(name, "w");
+      for (i = 0; i < REGISTERS; i = i + 1) begin
+        read_reg(i[4:0], value);
+        $fwrite(results, "%0d %0d\n", i, value);
+      end
+      $fclose(results);
+    end
+    finished = 1;
+  end
+endmodule

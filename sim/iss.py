@@ -1,0 +1,452 @@
+"""The instruction set simulator: executes an encoded program, bit- and cycle-exact.
+
+Data and time are apart: instructions act on numpy state in program order, which is what the interlocks of the
+hardware guarantee; `mapper.cycles.CycleModel` says when each of them issues.
+"""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+
+from mapper.cycles import CycleModel, drain_values, fields
+from rtl.spec.isa import Error, Instr, Op, decode
+from rtl.spec.numeric import signed_range
+from rtl.spec.params import ConfigError, Params
+
+
+@dataclass
+class Result:
+    """What a run leaves: output words (n, lanes) of elements, cycles, error and its pc, busy counters."""
+
+    outputs: np.ndarray
+    cycles: int
+    error: Error
+    pc: int
+    busy: dict[str, int] = field(default_factory=dict)
+    issued: int = 0
+
+
+def wrap(values: np.ndarray, bits: int) -> np.ndarray:
+    """Two's complement wrap of int64 values to `bits` bits."""
+    half = np.int64(1) << (bits - 1)
+    return ((values + half) & ((np.int64(1) << bits) - 1)) - half
+
+
+def legality(f: dict, op: Op, ea: int, in_loop: bool, p: Params) -> Error:
+    """The error that an instruction raises at decode; the rules of rtl/legal.py, stated again."""
+
+    def bad_fill() -> bool:
+        return (
+            0 in (f["d_span"], f["d_copies"], f["d_blocks"])
+            or f["d_blocks"] > p.row_groups
+            or f["d_m0"] >= f["d_blocks"]
+        )
+
+    def bad_fill_tiles() -> bool:
+        return f["d_tile"] >= p.tiles or f["d_span"] * f["d_copies"] > p.tiles
+
+    def beyond() -> bool:
+        return ea + f["words"] > p.act_depth
+
+    if op == Op.LOOP:
+        if in_loop:
+            return Error.LOOP
+        return Error.FIELD if not f["body"] or not (f["times"] or f["use_len"]) else Error.NONE
+    if op in (Op.RECV, Op.SEND):
+        return Error.FIELD if not f["words"] else Error.ADDRESS if beyond() else Error.NONE
+    if op == Op.LOAD:
+        total = f["skip"] + f["elems"]
+        if (
+            0 in (f["words"], f["elems"], f["parts"], f["tail"], f["part_n"])
+            or f["skip"] >= p.lanes
+            or f["tail"] > p.granule
+            or not (f["words"] - 1) * p.lanes < total <= f["words"] * p.lanes
+            or bad_fill()
+        ):
+            return Error.FIELD
+        return Error.TILE if bad_fill_tiles() else Error.ADDRESS if beyond() else Error.NONE
+    if op == Op.PASS:
+        if (
+            0 in (f["span"], f["steps"])
+            or f["steps"] > p.row_groups
+            or max(f["stride"], *_tuple(f["sel"], p)) >= p.row_groups
+            or f["rot"] >= p.col_groups
+        ):
+            return Error.FIELD
+        return Error.TILE if f["tile"] >= p.tiles or f["span"] > p.tiles else Error.NONE
+    if op == Op.DRAIN:
+        counts = ("groups", "chain", "blocks", "count", "columns", "slots", "pieces", "steps")
+        if (
+            any(not f[name] for name in counts)
+            or f["blocks"] > p.col_groups // p.drain_chunk
+            or f["col"] >= p.col_groups
+            or f["column"] + f["columns"] > p.granule
+            or f["slots"] * f["pieces"] > p.slots
+            or (f["pieces"] > 1 and (f["steps"] > 1 or f["raw"]))
+            or (f["steps"] > 1 and f["slots"] != p.slots)
+            or (f["rows"] and (f["raw"] or f["d_off"] >= p.granule or bad_fill()))
+            or (not f["rows"] and not (f["words"] and f["elems"]))
+        ):
+            return Error.FIELD
+        tiles = f["groups"] * f["chain"] > p.tiles
+        if f["tile"] >= p.tiles or tiles or (f["rows"] and bad_fill_tiles()):
+            return Error.TILE
+        if not f["rows"] and beyond():
+            return Error.ADDRESS
+        constants = -(-f["columns"] // f["pieces"]) * f["steps"]
+        return Error.CONST if f["const"] + constants > p.const_depth else Error.NONE
+    if op == Op.LDW:
+        if not f["rows"] or f["row"] + f["rows"] > p.rows:
+            return Error.FIELD
+        return Error.TILE if f["tile"] >= p.tiles else Error.NONE
+    if op == Op.LDC:
+        if not f["words"]:
+            return Error.FIELD
+        return Error.CONST if f["const"] + f["words"] > p.const_depth else Error.NONE
+    return Error.NONE
+
+
+def _tuple(value, p: Params) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else (value,) * p.col_groups
+
+
+class Iss:
+    """One core.
+
+    Parameters
+    ----------
+    params : Params
+    weights : int8 (tiles, rows, cols), optional
+    constants : uint64 (const words, lanes), optional, see `rtl.spec.numeric.pack_const`
+    """
+
+    def __init__(self, params: Params, weights=None, constants=None):
+        p = self.p = params
+        t, g, h, b = p.tiles, p.row_groups, p.col_groups, p.granule
+        self.weights = np.zeros((t, g, h, b, b), np.float32)
+        if weights is not None:
+            shaped = np.asarray(weights, np.int8).reshape(t, g, b, h, b)
+            self.weights[:] = shaped.transpose(0, 1, 3, 2, 4)
+        self.constants = np.zeros((p.const_depth, p.lanes), np.uint64)
+        if constants is not None:
+            self.constants[: len(constants)] = constants
+        self.buffer = np.zeros((p.act_depth, p.lanes), np.int8)
+        self.rows = np.zeros((2, t, g, b), np.int8)
+        self.acc = np.zeros((2, t, h, b), np.int64)
+        self._kept = np.zeros(0, np.int8)
+
+    def run(
+        self,
+        program: list[int] | list[Instr],
+        inputs: np.ndarray | None = None,
+        after=None,
+        *,
+        stall_in=(),
+        stall_out=(),
+        length: int = 0,
+        limit: int = 100_000_000,
+    ) -> Result:
+        """Run from pc 0 to HALT or an error.
+
+        Parameters
+        ----------
+        program : instruction words, or decoded instructions
+        inputs : int8 (n, lanes), the input stream in words
+        after : per input word, see CycleModel
+        stall_in, stall_out : stall patterns, see CycleModel
+        length : register LEN
+        limit : cycles after which `ConfigError` says that the program waits for input that never comes
+        """
+        p = self.p
+        self.inputs = np.zeros((0, p.lanes), np.int8) if inputs is None else inputs
+        self._taken, self._outputs = 0, []
+        self._kept = np.zeros(0, np.int8)
+        self.row_bank = np.zeros(p.tiles, np.int64)
+        self.newest, self.oldest = np.ones(p.tiles, np.int64), np.zeros(p.tiles, np.int64)
+        self.rot = np.zeros((2, p.tiles), np.int64)
+        after = np.zeros(len(self.inputs), int) if after is None else after
+        model = CycleModel(p, after, stall_in, stall_out)
+        error, pc, issued = self._execute(program, model, length, limit)
+        outputs = np.concatenate(self._outputs) if self._outputs else np.zeros((0, p.lanes), np.int8)
+        return Result(outputs, model.cycle + 1, error, pc, model.busy, issued)
+
+    def _execute(self, program, model, length, limit):
+        """Issue instructions in order; returns (error, pc, issued)."""
+        p, pc, loop, issued = self.p, 0, None, 0
+        decoded: dict[int, Instr] = {}
+        while True:
+            if pc >= min(len(program), p.prog_depth):
+                if pc < p.prog_depth:  # memory beyond the program holds zeros, which are NOPs
+                    for _ in range(p.prog_depth - pc):
+                        model.tick()
+                    issued += p.prog_depth - pc
+                return Error.PC, p.prog_depth, issued
+            if pc not in decoded:
+                try:
+                    word = program[pc]
+                    decoded[pc] = word if isinstance(word, Instr) else decode(word, p)
+                except ConfigError:
+                    return Error.OPCODE, pc, issued
+            instr = decoded[pc]
+            f = fields(instr)
+            ea = model.address(f)
+            error = legality(f, instr.op, ea, loop is not None, p)
+            if error:
+                return error, pc, issued
+            while not model.can_issue(instr):
+                if instr.op != Op.HALT and model.idle:
+                    return Error.DEADLOCK, pc, issued
+                model.tick()
+                if model.cycle > limit:
+                    raise ConfigError(f"pc {pc}: still waiting after {limit} cycles")
+            if instr.op == Op.HALT:
+                return Error.NONE, pc, issued
+            self._act(instr.op, f, ea)
+            model.issue(instr)
+            model.tick()
+            issued += 1
+            pc, loop = self._next(instr, f, pc, loop, length)
+
+    def _next(self, instr, f, pc, loop, length):
+        """(next pc, loop state): the loop is (first, last, iterations left)."""
+        if instr.op == Op.LOOP:
+            times = length if f["use_len"] else f["times"]
+            if times == 0:
+                return min(pc + 1 + f["body"], self.p.prog_depth), None
+            return pc + 1, (pc + 1, pc + f["body"], times)
+        if loop and pc == loop[1]:
+            first, last, left = loop
+            return (pc + 1, None) if left == 1 else (first, (first, last, left - 1))
+        return pc + 1, loop
+
+    # -- what instructions do --------------------------------------------------------------------
+
+    def _act(self, op: Op, f: dict, ea: int) -> None:
+        if op == Op.RECV:
+            self.buffer[ea : ea + f["words"]] = self._take(f["words"])
+        elif op == Op.SEND:
+            self._outputs.append(self.buffer[ea : ea + f["words"]].copy())
+        elif op == Op.LOAD:
+            self._load(f, ea)
+        elif op == Op.PASS:
+            self._pass(f)
+        elif op == Op.DRAIN:
+            self._drain(f, ea)
+        elif op == Op.LDW:
+            self._load_weights(f)
+        elif op == Op.LDC:
+            words = self._take(f["words"] * self.p.const_words)
+            packed = pack_elements(words, self.p).reshape(f["words"], -1)
+            self.constants[f["const"] : f["const"] + f["words"]] = packed.view("<u8")
+
+    def _take(self, words: int) -> np.ndarray:
+        """The next `words` words of the input stream; zeros behind its end (the run waits there forever)."""
+        taken = self.inputs[self._taken : self._taken + words]
+        self._taken += words
+        if len(taken) < words:
+            taken = np.concatenate([taken, np.zeros((words - len(taken), self.p.lanes), np.int8)])
+        return taken
+
+    def _load(self, f: dict, ea: int) -> None:
+        p = self.p
+        flat = self.buffer[ea : ea + f["words"]].reshape(-1)[f["skip"] :]
+        slots = load_slots(p.granule, f["elems"], f["parts"], f["tail"])
+        part = slots.part - f["part_lo"]
+        chosen = (slots.part >= f["part_lo"]) & (part < f["part_n"])
+        values = flat[np.minimum(slots.start[:, None] + np.arange(p.granule), len(flat) - 1)]
+        self._fill(f, slots.slice, part, chosen, values, np.zeros_like(part), slots.size)
+
+    def _fill(self, f, n, part, chosen, values, first, size) -> None:
+        """Write slots to row registers: element e of a slot to first + e, for e < size."""
+        p = self.p
+        place = f["d_m0"] + n
+        offset = place // f["d_blocks"] * f["d_tstride"] + part * f["d_tpart"]
+        group = f["d_row"] + place % f["d_blocks"] + part * f["d_rpart"]
+        keep = chosen & (offset < f["d_span"]) & (group < p.row_groups)
+        offset, group, values = offset[keep], group[keep], values[keep]
+        first, size = first[keep][:, None], size[keep][:, None]
+        element = first + np.arange(p.granule)
+        inside = (np.arange(p.granule) < size) & (element < p.granule)
+        groups = np.broadcast_to(group[:, None], inside.shape)[inside]
+        elements, written = element[inside], values[inside]
+        for copy in range(f["d_copies"]):
+            tile = (f["d_tile"] + offset + copy * f["d_span"]) % p.tiles
+            tiles = np.broadcast_to(tile[:, None], inside.shape)[inside]
+            self.rows[1 - self.row_bank[tiles], tiles, groups, elements] = written
+
+    def _pass(self, f: dict) -> None:
+        p = self.p
+        tiles = (f["tile"] + np.arange(f["span"])) % p.tiles
+        if f["fresh"]:
+            self.row_bank[tiles] ^= 1
+        if f["first"]:
+            self.newest[tiles] ^= 1
+            self.rot[self.newest[tiles], tiles] = f["rot"]
+        enabled = np.flatnonzero(_tuple(f["mask"], p))
+        select = np.array(_tuple(f["sel"], p))[enabled]
+        total = np.zeros((len(tiles), len(enabled), p.granule), np.int64)
+        x = self.rows[self.row_bank[tiles], tiles].astype(np.float32)
+        for step in range(f["steps"]):
+            group = (select + step * f["stride"]) % p.row_groups
+            w = self.weights[tiles[:, None], group, enabled]
+            total += np.matmul(x[:, group, None, :], w)[:, :, 0].astype(np.int64)
+        at = (self.newest[tiles][:, None], tiles[:, None], enabled[None])
+        base = 0 if f["first"] else self.acc[at]
+        self.acc[at] = wrap(base + total, p.acc_bits)
+
+    def _drain(self, f: dict, ea: int) -> None:
+        p = self.p
+        sums = self._sums(f)
+        plan = drain_plan(p, f["count"], f["columns"], f["slots"], f["pieces"], f["steps"])
+        inside = plan.block < sums.shape[0]
+        values = np.where(inside, sums[np.minimum(plan.block, len(sums) - 1), plan.column], 0)
+        entries = self.constants[f["const"] : f["const"] + len(values)]
+        bias = (entries & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.int32).astype(np.int64)
+        total = wrap(values.reshape(entries.shape) + bias, 32)
+        if f["raw"]:
+            elements = self._raw_elements(total)
+        else:
+            mult = (entries >> np.uint64(32) & np.uint64(0xFFFF)).astype(np.int64)
+            shift = (entries >> np.uint64(48) & np.uint64(31)).astype(np.int64)
+            scaled = (total * mult + ((np.int64(1) << shift) >> 1)) >> shift
+            low, high = signed_range(p.act_bits)
+            elements = np.clip(scaled, low, high).astype(np.int8)[..., None]
+        if f["rows"]:
+            valid = plan.valid.any(axis=2)
+            n = np.maximum(plan.column[:, :, 0], 0)
+            part = f["d_part"] + plan.slot
+            size = plan.valid.sum(axis=2)
+            slots = elements.reshape(-1, p.slots, p.granule)
+            first = np.full(n.size, f["d_off"])
+            self._fill(
+                f,
+                n.reshape(-1),
+                part.reshape(-1),
+                valid.reshape(-1),
+                slots.reshape(-1, p.granule),
+                first,
+                size.reshape(-1),
+            )
+        else:
+            packed = elements.reshape(*plan.valid.shape, -1)[plan.valid].reshape(-1)
+            self._write(f, ea, packed)
+        if f["release"]:
+            tiles = (f["tile"] + np.arange(f["groups"] * f["chain"])) % p.tiles
+            self.oldest[tiles] ^= 1
+
+    def _sums(self, f: dict) -> np.ndarray:
+        """int64 (blocks, columns): accumulators of every block, added along the chains, rotation undone."""
+        p = self.p
+        size = f["blocks"] * p.drain_chunk
+        tiles = (f["tile"] + np.arange(f["groups"] * f["chain"])) % p.tiles
+        bank = self.oldest[tiles]
+        first = self.rot[bank, tiles] + f["col"]
+        groups = (first[:, None] + np.arange(size)) % p.col_groups
+        columns = slice(f["column"], f["column"] + f["columns"])
+        values = self.acc[bank[:, None], tiles[:, None], groups][..., columns]
+        values = values.reshape(f["groups"], f["chain"], size, f["columns"]).sum(axis=1)
+        return wrap(values.reshape(-1, f["columns"]), 32)
+
+    def _raw_elements(self, total: np.ndarray) -> np.ndarray:
+        """Each int32 as raw_elements elements, low first, as signed elements."""
+        p = self.p
+        places = np.arange(p.raw_elements) * p.act_bits
+        pieces = (total[..., None] >> places) & ((1 << p.act_bits) - 1)
+        return wrap(pieces, p.act_bits).astype(np.int8)
+
+    def _write(self, f: dict, ea: int, values: np.ndarray) -> None:
+        """Dense words from `ea` on; with keep the rest waits for the next drain to the buffer."""
+        p = self.p
+        values = np.concatenate([self._kept, values[: f["elems"]]])
+        whole = len(values) // p.lanes
+        rest = values[whole * p.lanes :]
+        # A last step that completes a word has no cycle left to write what is behind it.
+        if not f["keep"] and len(rest) and self._last_step(f) <= len(rest):
+            values = np.concatenate([values, np.zeros(p.lanes - len(rest), np.int8)])
+            whole += 1
+        written = min(whole, f["words"])
+        self.buffer[ea : ea + written] = values[: written * p.lanes].reshape(written, p.lanes)
+        self._kept = rest if f["keep"] else np.zeros(0, np.int8)
+
+    def _last_step(self, f: dict) -> int:
+        """Elements of the last step of a drain to the buffer."""
+        steps = [sum(lens) for lens in drain_values(f, self.p)]
+        return max(0, min(steps[-1], f["elems"] - sum(steps[:-1])))
+
+    def _load_weights(self, f: dict) -> None:
+        p = self.p
+        slots = f["rows"] * p.col_groups * p.weight_slots
+        words = self._take(-(-slots // p.slots)).reshape(-1, p.granule)[:slots]
+        parts = words.reshape(f["rows"], p.col_groups, p.weight_slots, p.granule).astype(np.int64)
+        value = parts[:, :, 0]
+        if p.weight_slots > 1:
+            value = (parts[:, :, 0] & ((1 << p.act_bits) - 1)) | parts[:, :, 1] << p.act_bits
+        value = wrap(value, p.weight_bits)
+        for i in range(f["rows"]):
+            group, row = divmod(f["row"] + i, p.granule)
+            self.weights[f["tile"], group, :, row, :] = value[i]
+
+
+def pack_elements(words: np.ndarray, params: Params) -> np.ndarray:
+    """Elements (n, lanes) as bytes (n, word bits / 8): one a byte, or two 4-bit elements, low first."""
+    data = np.ascontiguousarray(words).view(np.uint8)
+    if params.act_bits == 8:
+        return data
+    return (data[:, 0::2] & 15) | (data[:, 1::2] & 15) << 4
+
+
+def unpack_elements(data: np.ndarray, params: Params) -> np.ndarray:
+    """The inverse of `pack_elements`: int8 (n, lanes)."""
+    if params.act_bits == 8:
+        return data.view(np.int8)
+    both = np.stack([data & 15, data >> 4], axis=-1).reshape(len(data), -1).astype(np.int64)
+    return wrap(both, 4).astype(np.int8)
+
+
+@dataclass(frozen=True)
+class LoadSlots:
+    """Slots of a LOAD, in order: slice and part number, first element, elements; int64 arrays."""
+
+    slice: np.ndarray
+    part: np.ndarray
+    start: np.ndarray
+    size: np.ndarray
+
+
+@lru_cache(maxsize=1024)
+def load_slots(granule: int, elems: int, parts: int, tail: int) -> LoadSlots:
+    """Cut `elems` elements into slices of `parts` parts, the last of `tail` elements."""
+    per_slice = (parts - 1) * granule + tail
+    slices = -(-elems // per_slice)
+    part = np.tile(np.arange(parts), slices)
+    number = np.repeat(np.arange(slices), parts)
+    start = number * per_slice + part * granule
+    size = np.clip(np.minimum(np.where(part == parts - 1, tail, granule), elems - start), 0, None)
+    used = size > 0
+    return LoadSlots(number[used], part[used], start[used], size[used])
+
+
+@dataclass(frozen=True)
+class DrainPlan:
+    """Lanes of a drain: column (from the first), block, validity, each (steps, slots, granule); slot of its column."""
+
+    column: np.ndarray
+    block: np.ndarray
+    valid: np.ndarray
+    slot: np.ndarray
+
+
+@lru_cache(maxsize=1024)
+def drain_plan(params, count, columns, slots, pieces, steps) -> DrainPlan:
+    """Which column of which block each lane of each step carries."""
+    s_count, b = params.slots, params.granule
+    first = np.repeat(np.arange(0, columns, pieces), steps)[:, None]
+    step = np.tile(np.arange(steps), -(-columns // pieces))[:, None]
+    piece, slot = np.divmod(np.arange(s_count)[None], slots)
+    column = first + piece
+    block = (step * s_count + slot)[:, :, None] * b + np.arange(b)
+    used = (piece < pieces) & (column < columns)
+    valid = used[:, :, None] & (block < count)
+    column = np.minimum(np.broadcast_to(column[:, :, None], block.shape), columns - 1)
+    return DrainPlan(column, block, valid, step * s_count + slot)

@@ -1,0 +1,127 @@
+"""Generated documents: complete, consistent with the tables, and plain tables in Markdown."""
+
+import re
+
+import pytest
+
+from gen.datasheet import area, cycles, datasheet, memories
+from gen.describe import derived, member_docs, table
+from gen.docs import bit_range, isa_reference, register_reference
+from rtl.spec import isa, regmap
+from rtl.spec.params import PRESETS, Params
+
+presets = pytest.mark.parametrize("params", [Params.load(n) for n in PRESETS], ids=PRESETS)
+VERILOG = {"top.v": "module blockcim(input wire clk, output wire [7:0] q); endmodule"}
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """The cells of every table row."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[c.strip() for c in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def section(text: str, title: str) -> str:
+    """A `###` section without its title."""
+    return text.split(f"### {title}\n", 1)[1].split("\n#", 1)[0]
+
+
+@presets
+@pytest.mark.parametrize("op", isa.Op, ids=lambda op: op.name)
+def test_encoding_tables_cover_every_bit_once(params, op):
+    at = 0
+    names = []
+    for cells in rows_of(section(isa_reference(params), op.name))[2:]:
+        high, _, low = cells[0].partition(":")
+        assert int(low or high) == at
+        at = int(high) + 1
+        names.append(cells[1])
+    assert names == ["opcode", *(f.name for f in isa.FORMATS[op])]
+    assert at == isa.OP_BITS + sum(isa.field_bits(f, params) for f in isa.FORMATS[op])
+
+
+@presets
+def test_isa_reference_is_complete(params):
+    text = isa_reference(params)
+    for op in isa.Op:
+        assert isa.DOCS[op] in text
+    for error in isa.Error:
+        assert f"| {error.value} | {error.name} |" in text
+    assert f"0x{params.config_hash:08x}" in text
+    assert "Opcodes 11..31 are reserved" in text
+
+
+@presets
+def test_register_reference_is_complete(params):
+    cells = rows_of(register_reference(params))
+    for register in regmap.REGISTERS:
+        head = [f"0x{4 * register.address:02x}", register.name, register.access, "31:0"]
+        assert any(row[:4] == head for row in cells)
+        for name, first, count, _ in register.bits:
+            assert any(
+                row[1] == f"{register.name}.{name}" and row[3] == bit_range(first, count)
+                for row in cells
+            )
+
+
+@presets
+def test_datasheet_lists_parameters_ports_and_registers(params):
+    text = datasheet(params, VERILOG)
+    for name, value in params.as_dict().items():
+        assert f"| {name} | {value} |" in text
+    for name, (value, _) in derived(params).items():
+        assert f"| {name} | {value} |" in text
+    assert "Module `blockcim`" in text
+    assert "| q | output | 8 |" in text
+    assert "CONFIG_HASH" in text
+
+
+@presets
+def test_every_table_row_has_all_cells(params):
+    for text in (datasheet(params, VERILOG), isa_reference(params), register_reference(params)):
+        width = None
+        for line in text.splitlines():
+            if not line.startswith("|"):
+                width = None
+                continue
+            (cells,) = rows_of(line)
+            assert width in (None, len(cells)), line
+            width = len(cells)
+
+
+def test_memory_sizes():
+    p = Params(tiles=3)
+    sizes = {m.name.split()[0]: m.bits for m in memories(p)}
+    assert sizes == {
+        "weights": 3 * 256 * 256 * 8,
+        "activation": 1024 * 32 * 8,
+        "requantisation": 1024 * 32 * 64,
+        "program": 1024 * isa.width(p),
+    }
+
+
+def test_area_of_both_trees():
+    shared, full = area(Params()), area(Params(tree="full"))
+    assert shared["weight multipliers"][0] == 256 * 32
+    assert full["weight multipliers"][0] == 256 * 256
+    assert shared["tree adders"][0] == 256 * 31
+    assert full["tree adders"][0] == 256 * 255
+
+
+@pytest.mark.parametrize(
+    ("changes", "block", "dense"),
+    [({}, 8, 64), ({"tree": "full"}, 8, 8), ({"dac_bits": 4}, 2, 16), ({"act_bits": 4}, 4, 32)],
+)
+def test_pass_cycles(changes, block, dense):
+    found = {name: count for name, count, _ in cycles(Params(**changes))}
+    assert found["block-diagonal pass"] == block
+    assert found["dense pass"] == dense
+
+
+def test_members_are_documented():
+    assert set(member_docs(Params)) == set(Params().as_dict())
+    assert set(member_docs(isa.Error)) == {e.name for e in isa.Error} - {"NONE"}
+    assert all(doc for _, doc in derived(Params()).values())
+
+
+def test_table_escapes_bars():
+    assert table(("a",), [("x|y",)]) == "| a |\n|---|\n| x\\|y |\n"

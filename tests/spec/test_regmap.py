@@ -1,0 +1,35 @@
+"""The register map: addresses, names and fields do not collide."""
+
+from rtl.spec import regmap
+
+
+def test_addresses_are_unique_and_dense():
+    addresses = [r.address for r in regmap.REGISTERS]
+    assert addresses == list(range(len(addresses)))
+    assert max(addresses) < 1 << regmap.ADDRESS_BITS
+
+
+def test_names_are_unique():
+    assert len(regmap.BY_NAME) == len(regmap.REGISTERS)
+    assert all(regmap.BY_NAME[r.name] is r for r in regmap.REGISTERS)
+
+
+def test_fields_fit_and_do_not_overlap():
+    for register in regmap.REGISTERS:
+        used = 0
+        for name, first, count, doc in register.bits:
+            mask = ((1 << count) - 1) << first
+            assert name.islower() and doc
+            assert count > 0 and mask < 1 << 32 and not used & mask, (register.name, name)
+            used |= mask
+
+
+def test_access_and_documentation():
+    for register in regmap.REGISTERS:
+        assert register.access in ("ro", "rw", "wo")
+        assert register.doc
+        assert register.name.isupper()
+
+
+def test_magic_is_ascii():
+    assert regmap.MAGIC.to_bytes(4, "little") == b"BMIC"
