@@ -1,5 +1,6 @@
 """Emits the Verilog of a configuration: every distinct module once, instantiated where it is used."""
 
+import re
 from importlib.resources import files
 
 from amaranth.back import verilog
@@ -11,9 +12,15 @@ from rtl.spec.params import Params
 from rtl.tile import Tile
 
 
+#: The variable that yosys puts into every `always @*` so that it runs once at time 0.
+_TRIGGER = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+) += 0;$", re.MULTILINE)
+
+
 def component_verilog(component, name: str) -> str:
     """Verilog of one Amaranth component as module `name`; reproducible, without source paths."""
-    return verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+    text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+    # Icarus initialises declarations before any process waits, so the trigger must change later: at the end of time 0.
+    return _TRIGGER.sub(r"  reg \1 ;\n  initial \1 <= 0;", text)
 
 
 def emit(params: Params, view: str = "both") -> dict[str, str]:

@@ -168,8 +168,9 @@ class Iss:
         after = np.zeros(len(self.inputs), int) if after is None else after
         model = CycleModel(p, after, stall_in, stall_out)
         error, pc, issued = self._execute(program, model, length, limit)
+        model.tick()  # the cycle that halts or fails counts
         outputs = np.concatenate(self._outputs) if self._outputs else np.zeros((0, p.lanes), np.int8)
-        return Result(outputs, model.cycle + 1, error, pc, model.busy, issued)
+        return Result(outputs, model.cycle, error, pc, model.busy, issued)
 
     def _execute(self, program, model, length, limit):
         """Issue instructions in order; returns (error, pc, issued)."""
@@ -287,8 +288,11 @@ class Iss:
         select = np.array(_tuple(f["sel"], p))[enabled]
         total = np.zeros((len(tiles), len(enabled), p.granule), np.int64)
         x = self.rows[self.row_bank[tiles], tiles].astype(np.float32)
-        for step in range(f["steps"]):
-            group = (select + step * f["stride"]) % p.row_groups
+        moves = [step * f["stride"] % p.row_groups for step in range(f["steps"])]
+        if p.tree == "full":  # one step with a mask of row groups: each counts once
+            moves = sorted(set(moves))
+        for move in moves:
+            group = (select + move) % p.row_groups
             w = self.weights[tiles[:, None], group, enabled]
             total += np.matmul(x[:, group, None, :], w)[:, :, 0].astype(np.int64)
         at = (self.newest[tiles][:, None], tiles[:, None], enabled[None])

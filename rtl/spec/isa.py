@@ -198,7 +198,7 @@ FORMATS: dict[Op, tuple[Field, ...]] = {
         Field(
             "steps",
             lambda p: clog2(p.row_groups + 1),
-            "row groups summed, 1..row groups: one step each (shared), all in one step (full)",
+            "row groups summed, 1..row groups: one step each (shared), the union in one step (full)",
         ),
         Field(
             "stride",

@@ -101,11 +101,11 @@ module blockcim_sim;
   // Load a program file (16 bytes of header, then little-endian words) and run it to done, error or time-out.
   integer file, count;
   reg [31:0] data, limit;
-  task run_program(input [8*1024-1:0] name);
+  task run_program(input string name);
     begin
       file = $fopen(name, "rb");
       if (file == 0) begin
-        $display("blockcim_sim: cannot open %0s", name);
+        $display("blockcim_sim: cannot open %s", name);
         $finish;
       end
       count = $fseek(file, 16, 0);
@@ -132,7 +132,7 @@ module blockcim_sim;
     end
   endtask
 
-  reg [8*1024-1:0] name, boot, program_name;
+  string name, boot, program_name;
   reg [31:0] value;
   integer i, results;
   initial begin
@@ -160,7 +160,11 @@ module blockcim_sim;
     if ($value$plusargs("after=%s", name)) after_file = $fopen(name, "rb");
     if ($value$plusargs("out=%s", name)) out_file = $fopen(name, "w");
     if ($value$plusargs("program=%s", program_name)) run_program(program_name);
-    if (out_file != 0) $fclose(out_file);
+    if (out_file != 0) begin
+      file = out_file;
+      out_file = 0;
+      $fclose(file);
+    end
     if ($value$plusargs("results=%s", name)) begin
       results = $fopen(name, "w");
       for (i = 0; i < REGISTERS; i = i + 1) begin

@@ -1,0 +1,251 @@
+"""Builds and runs the simulation top on Verilator and Icarus: whole programs, fast.
+
+cocotb's stock Verilator runner makes every signal public, which costs an order of magnitude; here only the
+signal that Python waits for is. The clock runs in the simulation top; Python sleeps until the run is over. Builds
+are cached by their sources.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from cocotb_tools import runner as cocotb_runner
+
+from gen.emit import emit
+from rtl.spec.isa import Error
+from rtl.spec.params import ConfigError, Params
+from rtl.spec.regmap import REGISTERS
+from sim.iss import pack_elements, unpack_elements
+from sim.tools import find_icarus, find_verilator
+
+#: Signals that cocotb needs to see.
+PUBLIC = """`verilator_config
+public_flat_rw -module "blockcim_sim" -var "finished"
+"""
+#: Verilator: the loops of the macro stay loops, warnings are the business of lint.
+VERILATOR_ARGS = ["--timing", "-O3", "--unroll-count", "1", "-Wno-fatal", "-Wno-lint"]
+C_FLAGS = "-O3 -march=native"
+
+
+class FastVerilator(cocotb_runner.Verilator):
+    """The stock runner without `--public-flat-rw`."""
+
+    def _build_command(self):
+        commands = super()._build_command()
+        return [[word for word in command if word != "--public-flat-rw"] for command in commands]
+
+
+@dataclass
+class RtlResult:
+    """What a run on RTL leaves.
+
+    `outputs` int8 (words, lanes); `registers` by name; `wall_s` seconds of simulation, build excluded.
+    """
+
+    outputs: np.ndarray
+    registers: dict[str, int] = field(default_factory=dict)
+    wall_s: float = 0.0
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of the program."""
+        return self.registers["CYCLES"]
+
+    @property
+    def error(self) -> Error:
+        """Error code of the program."""
+        return Error(self.registers["ERROR"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether the program reached HALT or an error."""
+        return self.registers["STATUS"] & 1 == 0
+
+
+def cache_dir() -> Path:
+    """Where builds are kept: $BLOCKCIM_CACHE, or build/models under the current directory."""
+    return Path(os.environ.get("BLOCKCIM_CACHE", "build/models")).absolute()
+
+
+@contextlib.contextmanager
+def _environment(extra: dict[str, str]) -> Iterator[None]:
+    """os.environ with `extra` set: cocotb's runners read it."""
+    saved = dict(os.environ)
+    os.environ.update(extra)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+
+
+def _tool(simulator: str):
+    if simulator == "verilator":
+        return find_verilator()
+    if simulator == "icarus":
+        return find_icarus()
+    raise ConfigError(f"simulator: {simulator!r} is not one of iss, verilator, icarus")
+
+
+def build(params: Params, simulator: str, *, view: str = "behavioural", waves: bool = False) -> Path:
+    """Build the simulation of a configuration, or find it in the cache. Returns its directory.
+
+    Raises `ConfigError` if the simulator is missing or too old, or the build fails (the log is named).
+    """
+    tool = _tool(simulator)
+    texts = emit(params, view)
+    flags = [*VERILATOR_ARGS, C_FLAGS] if simulator == "verilator" else []
+    key = repr((simulator, tool.version, waves, flags, sorted(texts.items())))
+    where = cache_dir() / f"{simulator}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    where.mkdir(parents=True, exist_ok=True)
+    with open(where / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (where / "complete").exists():
+            _build(where, texts, tool, simulator, waves)
+            (where / "complete").touch()
+    return where
+
+
+def _build(where: Path, texts: dict[str, str], tool, simulator: str, waves: bool) -> None:
+    texts = {name: text for name, text in texts.items() if name.endswith(".v")}
+    for name, text in texts.items():
+        (where / name).write_text(text)
+    sources: list = [where / name for name in texts]
+    args: list = []
+    if simulator == "verilator":
+        (where / "public.vlt").write_text(PUBLIC)
+        sources.insert(0, where / "public.vlt")
+        args = [*VERILATOR_ARGS, "-CFLAGS", C_FLAGS, *(["--trace-fst"] if waves else [])]
+    with _environment(tool.env):
+        try:
+            _runner(simulator).build(
+                sources=sources,
+                hdl_toplevel="blockcim_sim",
+                build_args=args,
+                build_dir=where,
+                always=True,
+                timescale=("1ns", "1ns"),
+                log_file=where / "build.log",
+            )
+        except (SystemExit, RuntimeError, subprocess.CalledProcessError):
+            raise ConfigError(f"{simulator}: the build failed, see {where / 'build.log'}") from None
+
+
+def _runner(simulator: str):
+    return FastVerilator() if simulator == "verilator" else cocotb_runner.Icarus()
+
+
+def run(
+    params: Params,
+    simulator: str,
+    program: Path,
+    *,
+    inputs: np.ndarray | None = None,
+    after: np.ndarray | None = None,
+    stalls: np.ndarray | None = None,
+    weights: Path | None = None,
+    boot: Path | None = None,
+    boot_inputs: np.ndarray | None = None,
+    length: int = 0,
+    timeout: int = 10_000_000,
+    view: str = "behavioural",
+    dump: Path | None = None,
+) -> RtlResult:
+    """Run a program file on RTL under cocotb.
+
+    Parameters
+    ----------
+    program, boot : program files (mapper/program.py); `boot` runs first, with `boot_inputs`
+    inputs, boot_inputs : int8 (words, lanes), input stream
+    after : per input word, output words that must have left before it is offered
+    stalls : uint8 (n,), repeating per cycle, bit 0 holds the source back, bit 1 the sink
+    weights : weights file for the back door
+    timeout : cycles after which the run is given up
+    dump : file for the waves, FST
+    """
+    where = build(params, simulator, view=view, waves=dump is not None)
+    with tempfile.TemporaryDirectory(prefix="blockcim-") as scratch:
+        work = Path(scratch)
+        plus = {"program": program.absolute(), "out": work / "out", "results": work / "results"}
+        if inputs is not None:
+            plus["in"] = _write_beats(work / "in", inputs, params)
+        if after is not None:
+            plus["after"] = work / "after"
+            plus["after"].write_bytes(np.asarray(after).astype(">u4").tobytes())
+        if stalls is not None:
+            plus["stalls"] = work / "stalls"
+            plus["stalls"].write_bytes(np.asarray(stalls, np.uint8).tobytes())
+        if weights is not None:
+            plus["weights"] = weights.absolute()
+        if boot is not None:
+            plus["boot"] = boot.absolute()
+        if boot_inputs is not None:
+            plus["boot_in"] = _write_beats(work / "boot_in", boot_inputs, params)
+        if dump is not None:
+            plus["dump"] = dump.absolute()
+        plusargs = [f"+{name}={value}" for name, value in plus.items()]
+        plusargs += [f"+timeout={timeout}", f"+length={length}"]
+        wall = _simulate(simulator, where, work, plusargs, dump is not None and simulator == "icarus")
+        return _results(work, params, wall)
+
+
+def _write_beats(path: Path, words: np.ndarray, params: Params) -> Path:
+    """The beats of the words as $fread reads them: most significant byte first."""
+    data = pack_elements(words, params)
+    beats = data.reshape(-1, params.stream_bits // 8)[:, ::-1]
+    path.write_bytes(beats.tobytes())
+    return path
+
+
+def _simulate(
+    simulator: str, where: Path, work: Path, plusargs: list[str], waves: bool
+) -> float:
+    """Run the cocotb test; returns its seconds. A run in which no test ran, or one failed, raises."""
+    log = work / "run.log"
+    with _environment(_tool(simulator).env):
+        try:
+            xml = _runner(simulator).test(
+                test_module="sim.tb_program",
+                hdl_toplevel="blockcim_sim",
+                hdl_toplevel_lang="verilog",
+                build_dir=where,
+                test_dir=work,
+                plusargs=plusargs,
+                waves=waves,
+                results_xml=str(work / "results.xml"),
+                extra_env={"COCOTB_ANSI_OUTPUT": "0"},
+                log_file=log,
+            )
+        except (SystemExit, RuntimeError, subprocess.CalledProcessError):
+            xml = None
+    tests = list(ElementTree.parse(xml).iter("testcase")) if xml and Path(xml).exists() else []
+    bad = [t for t in tests if t.find("failure") is not None or t.find("error") is not None]
+    if len(tests) != 1 or bad or not (work / "results").exists():
+        kept = cache_dir() / "failed.log"
+        if log.exists():
+            shutil.copy(log, kept)
+        raise ConfigError(f"{simulator}: the simulation failed, see {kept}")
+    return float(tests[0].get("time") or 0.0)
+
+
+def _results(work: Path, params: Params, wall: float) -> RtlResult:
+    values = dict(map(int, line.split()) for line in (work / "results").read_text().splitlines())
+    registers = {r.name: values[r.address] for r in REGISTERS}
+    lines = (work / "out").read_text().split()
+    size = params.stream_bits // 8
+    try:
+        data = np.array([list(bytes.fromhex(line.zfill(2 * size))[::-1]) for line in lines], np.uint8)
+    except ValueError:
+        raise ConfigError("the core sent an undefined value (x)") from None
+    whole = len(data) // params.beats_per_word * params.beats_per_word
+    data = data[:whole].reshape(-1, params.word_bits // 8)
+    return RtlResult(unpack_elements(data, params), registers, wall)
