@@ -1,0 +1,178 @@
+"""`python -m mapper`: the command line of the mapper."""
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from tqdm import tqdm
+
+from rtl.spec.params import PRESETS, ConfigError, Params
+
+from . import program as program_files
+from . import workload as workloads
+from .compile import Compiler
+from .pattern import POLICIES
+from .placement import STRATEGIES, monarch_strategy
+from .program import Program
+
+#: Scheduled items (tokens x segments) from which on a progress bar is shown.
+LONG_RUN = 200
+
+_EPILOG = """\
+examples:
+  python -m mapper compile gpt2-medium --strategy densemap -o build/dense
+  python -m mapper compile gpt2-medium --strategy linear --tokens 16 -o build/linear
+  python -m mapper compile minilm --strategy densemap --policy blocks --blocks 12,12 --rank 2 \\
+      --layers 0,3-5 -o build/minilm
+  python -m mapper compile gpt2-medium --strategy densemap --config my.toml --json -o build/p
+
+Without options the model's preset is used and arrays and depths are as many as needed; what is given
+on the command line (or in a TOML file) is a limit. The directory is written completely or not at all.
+Several layers go to DIR/layer_00, DIR/layer_01, ...
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line, without the usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; every field of `Params` is an option."""
+    result = _Parser(
+        prog="python -m mapper",
+        description="Map block-diagonal models onto compute-in-memory arrays.",
+        allow_abbrev=False,
+    )
+    commands = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add = commands.add_parser(
+        "compile",
+        help="model -> program directory",
+        description="Compile layers of a model to program directories.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add.add_argument("model", metavar="MODEL", help="a model name, or the path of a checkpoint")
+    add.add_argument("--strategy", required=True, help=f"one of {', '.join(STRATEGIES)}")
+    add.add_argument("--policy", help=f"{', '.join(POLICIES)}; default: the model's")
+    add.add_argument("--blocks", metavar="K,L", type=_pair, help="block counts of R and L")
+    add.add_argument("--rank", type=int, default=1, help="rank of the slices (default: 1)")
+    add.add_argument("--layers", metavar="0,3-5", type=_layers, default=[0], help="default: 0")
+    add.add_argument("--tokens", type=int, help="tokens of the run; default: the model's")
+    add.add_argument(
+        "--config", metavar="PRESET|FILE", help="hardware; default: the model's preset"
+    )
+    add.add_argument("--seed", type=int, default=0, help="seed of inputs and searches (default: 0)")
+    add.add_argument("--json", action="store_true", help="print the report as JSON")
+    add.add_argument("-o", "--output", metavar="DIR", required=True, help="program directory")
+    hardware = add.add_argument_group("hardware parameters")
+    for field in dataclasses.fields(Params):
+        option = "--" + field.name.replace("_", "-")
+        hardware.add_argument(option, type=field.type, metavar="N", dest=f"hw_{field.name}")
+    add.set_defaults(run=_compile)
+    return result
+
+
+def _pair(text: str) -> tuple[int, int]:
+    k, _, l_blocks = text.partition(",")
+    try:
+        return int(k), int(l_blocks or k)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not K,L") from None
+
+
+def _layers(text: str) -> list[int]:
+    """`0,3-5` -> [0, 3, 4, 5]."""
+    result = []
+    for item in text.split(","):
+        first, _, last = item.partition("-")
+        try:
+            result += range(int(first), int(last or first) + 1)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a list like 0,3-5") from None
+    return result
+
+
+def _hardware(args: argparse.Namespace) -> tuple[Params, set[str]]:
+    """Parameters to start from, and the names of those that are limits."""
+    given = {
+        f.name: getattr(args, f"hw_{f.name}")
+        for f in dataclasses.fields(Params)
+        if getattr(args, f"hw_{f.name}") is not None
+    }
+    config = args.config or workloads.resolve(args.model).preset
+    fixed = set(given)
+    if config not in PRESETS:
+        fixed |= {f.name for f in dataclasses.fields(Params)}
+    return Params.load(config).replace(**given), fixed
+
+
+def _compile(args: argparse.Namespace) -> None:
+    start = time.perf_counter()
+    params, fixed = _hardware(args)
+    if args.strategy not in STRATEGIES:
+        raise ConfigError(f"strategy: {args.strategy!r} is not one of {', '.join(STRATEGIES)}")
+    policy = args.policy
+    if not monarch_strategy(args.strategy):
+        if policy not in (None, "dense"):
+            raise ConfigError(f"policy: {args.strategy} stores dense weights, not {policy!r}")
+        policy = "dense"
+    k, l_blocks = args.blocks or (None, None)
+    made = workloads.build(
+        args.model,
+        args.layers,
+        params=params,
+        policy=policy,
+        k=k,
+        l=l_blocks,
+        rank=args.rank,
+        tokens=args.tokens,
+        seed=args.seed,
+    )
+    items = sum(min(w.tokens, 32) * len(w.segments) for w in made)
+    with tqdm(disable=items < LONG_RUN or not sys.stderr.isatty(), unit="item", leave=False) as bar:
+        compiler = Compiler(args.strategy, params, fixed, args.seed, bar.update)
+        programs = [compiler.compile(w) for w in made]
+    for program in programs:
+        program.report["wall_s"] = time.perf_counter() - start
+        program_files.write(program, _directory(args, program))
+    _show(args, programs)
+
+
+def _directory(args: argparse.Namespace, program: Program) -> Path:
+    where = Path(args.output)
+    return where if len(args.layers) == 1 else where / f"layer_{program.workload.layer:02}"
+
+
+def _show(args: argparse.Namespace, programs: list[Program]) -> None:
+    reports = [p.report for p in programs]
+    if args.json:
+        print(json.dumps(reports[0] if len(reports) == 1 else reports, indent=1))
+        return
+    for program in programs:
+        r = program.report
+        print(
+            f"{r['model']} layer {r['layer']} {r['policy']} {r['strategy']}: {r['arrays']} arrays, "
+            f"{r['utilization']:.1%} full, {r['instructions']} instructions, "
+            f"{r['cycles_predicted']} cycles for {r['tokens']} tokens -> {_directory(args, program)}"
+        )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; the exit status. Errors are one line on stderr, status 2."""
+    try:
+        args = parser().parse_args(arguments)
+        args.run(args)
+    except ConfigError as error:
+        print(f"mapper: error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 1
+    return 0

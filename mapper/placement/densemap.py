@@ -1,0 +1,446 @@
+"""`densemap`: blocks of several factors fill an array (capacity first).
+
+A factor is spread: groups of D blocks, one tile per group and part, so that its granules take one
+diagonal of D cells on each tile of a range; column granules stand side by side (copies of the slices) or
+share tiles (layers). With that every factor is a rectangle on a ring of tiles, and the smallest ring
+that holds all of them is searched for.
+
+Factors wider than the ring: R is cut into windows of blocks that are loaded one after the other; the
+parts of L come one after the other on the same tiles.
+"""
+
+import dataclasses
+import enum
+import heapq
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from rtl.spec.params import ConfigError, Params
+
+from ..graph import Segment
+from ..layout import LEFT, RIGHT, Column, Panel, Placement, ceil_div, input_map
+from ..lower import feasible
+from .common import MAX_TILES, chunk_limit, require_monarch, with_chunk, with_tiles
+from .packing import Shape, pack
+
+#: Empty block positions that a larger D may cost, as a share of the blocks.
+TOLERATED_WASTE = 1 / 8
+#: Ways to shape the factors that are tried for one number of tiles.
+MAX_COMBINATIONS = 32
+#: Exchanges of equal rectangles that are tried when a packing cannot be ordered.
+MAX_SHUFFLES = 8
+
+
+class _Form(enum.Enum):
+    """How the granules of a block lie."""
+
+    FOLDED = enum.auto()  #: all in one tile, summed and drained from there (fewest results)
+    SPREAD = enum.auto()  #: parts in neighbouring tiles, every column granule a result
+    TIMED = enum.auto()  #: parts in one tile, filled and summed one after the other
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A rectangle to place: one window of a factor, or of a family that shares its slices."""
+
+    segment: int
+    role: str
+    form: _Form
+    #: What is computed together, side by side or layer by layer: (matrix, column granule) each.
+    units: tuple[tuple[tuple[int, int], ...], ...]
+    k0: int
+    count: int
+    parts: int
+    blocks: int
+    copies: int = 1
+
+    @property
+    def span(self) -> int:
+        """Tiles of one copy."""
+        return ceil_div(self.count, self.blocks) * (self.parts if self.form is _Form.SPREAD else 1)
+
+    @property
+    def height(self) -> int:
+        """Row groups that a unit covers."""
+        return self.blocks * (self.parts if self.form is _Form.FOLDED else 1)
+
+    def pattern(self, row: int, params: Params) -> list[tuple[int, int, int]]:
+        """Cells of a unit on a tile: (first row group, row groups, diagonal) relative to its rot."""
+        d = self.blocks
+        if self.form is _Form.TIMED:
+            return [(row, d, -shift) for shift in self.shifts(params)]
+        if self.form is _Form.SPREAD:
+            return [(row, d, 0)]
+        wide = max(map(len, self.units))
+        return [(row + d * i, d, d * (c - i)) for i in range(self.parts) for c in range(wide)]
+
+    def shifts(self, params: Params) -> tuple[int, ...]:
+        """Row groups by which each part in time is moved."""
+        if self.form is not _Form.TIMED:
+            return ()
+        return tuple(i * (params.row_groups // self.parts) for i in range(self.parts))
+
+    def shape(self, band: int) -> Shape:
+        """The rectangle."""
+        each = {
+            _Form.FOLDED: max(map(len, self.units)),
+            _Form.SPREAD: 1,
+            _Form.TIMED: self.parts,
+        }[self.form]
+        depths = [len(self.units[i :: self.copies]) * each for i in range(self.copies)]
+        profile = tuple(depth for depth in depths for _ in range(self.span))
+        return Shape(profile, self.height // band)
+
+
+@dataclass(frozen=True)
+class _Family:
+    """Factors that are placed together, before the decision how."""
+
+    segment: int
+    role: str
+    columns: tuple[tuple[tuple[int, int], ...], ...]  #: by matrix: (matrix, column granule)
+    count: int
+    parts: int
+    blocks: int  #: D of a spread
+    folded: int  #: D with all granules of a block in one tile; 0: not possible
+    feeds: tuple["_Family", ...] = ()  #: L families behind an R family
+
+    def items(self, form: _Form, tiles: int, k0: int = 0, count: int = 0) -> Iterator[_Item]:
+        """Rectangles of a window (all blocks by default), the most parallel first."""
+        if form is _Form.FOLDED:
+            units, blocks = self.columns, self.folded
+        else:
+            units, blocks = tuple((c,) for mine in self.columns for c in mine), self.blocks
+        item = _Item(
+            self.segment, self.role, form, units, k0, count or self.count, self.parts, blocks
+        )
+        seen = set()
+        for copies in range(len(units), 0, -1):
+            depth = ceil_div(len(units), copies)
+            if copies * item.span <= tiles and depth not in seen:
+                seen.add(depth)
+                yield dataclasses.replace(item, copies=copies)
+
+
+def place(segments: list[Segment], params: Params, fixed: frozenset[str], seed: int) -> Placement:
+    """Place all factors on as few arrays as found, or on `params.tiles` if that is fixed.
+
+    Raises `ConfigError` if a fixed number of tiles is too small, naming the missing arrays.
+    """
+    multiple = chunk_limit(params, fixed)
+    families = [f for i, s in enumerate(segments) for f in _families(i, s, params, multiple)]
+    cells = sum(_cells(f) for f in families)
+    least = ceil_div(cells, params.row_groups * params.col_groups)
+    limit = params.tiles if "tiles" in fixed else MAX_TILES
+    for tiles in range(limit if "tiles" in fixed else least, limit + 1):
+        placement = _try(families, segments, params.replace(tiles=tiles), fixed, seed)
+        if placement:
+            return placement
+    if "tiles" in fixed:  # say how many would do
+        free = place(segments, params, fixed - {"tiles"}, seed)
+        with_tiles(params, max(free.params.tiles, limit + 1), "densemap", fixed)
+    raise ConfigError(f"tiles: densemap needs more than the limit of {limit} arrays")
+
+
+def _families(index: int, segment: Segment, params: Params, multiple: int) -> Iterator[_Family]:
+    """Families of a segment; R factors that read the same slices form one."""
+    lefts, groups = {}, {}
+    for number, matrix in enumerate(segment.matrices):
+        require_monarch(matrix, "densemap")
+        lefts[number] = _family(index, segment, LEFT, (number,), params, multiple)
+        groups.setdefault(matrix.factors[0].shape[:2], []).append(number)
+    for numbers in groups.values():
+        feeds = tuple(lefts[n] for n in numbers)
+        yield _family(index, segment, RIGHT, tuple(numbers), params, multiple, feeds)
+        yield from feeds
+
+
+def _cells(family: _Family) -> int:
+    """Granules that a family takes at least."""
+    positions = min(ceil_div(family.count, d) * d for d in (family.blocks, family.folded) if d)
+    return sum(map(len, family.columns)) * family.parts * positions
+
+
+def _family(
+    index: int,
+    segment: Segment,
+    role: str,
+    numbers: tuple[int, ...],
+    params: Params,
+    multiple: int,
+    feeds: tuple[_Family, ...] = (),
+) -> _Family:
+    matrix = segment.matrices[numbers[0]]
+    fan_outs = [segment.matrices[n].factors[role == LEFT].shape[2] for n in numbers]
+    widths = [ceil_div(fan_out, params.granule) for fan_out in fan_outs]
+    columns = tuple(
+        tuple((n, c) for c in range(width)) for n, width in zip(numbers, widths, strict=True)
+    )
+    count = matrix.factors[role == LEFT].shape[0]
+    parts = input_map(role, matrix, params.granule).parts
+    sizes = [
+        d
+        for d in range(min(params.row_groups, params.col_groups), 0, -1)
+        if d % multiple == 0 and params.row_groups % d == 0 and params.col_groups % d == 0
+    ]
+    blocks = _blocks(count, sizes)
+    wide = max(widths)
+    fitting = [
+        d for d in sizes if params.row_groups % (d * parts) == 0 and d * wide <= params.col_groups
+    ]
+    folded = _blocks(count, fitting) if fitting and parts * wide > 1 else 0
+    if folded and set(widths) != {wide}:
+        folded = 0  # columns that are missing in some matrices would leave cells empty
+    return _Family(index, role, columns, count, parts, blocks, folded, feeds)
+
+
+def _blocks(count: int, sizes: list[int]) -> int:
+    """D: the largest that wastes little, else the one that wastes least."""
+    waste = {d: ceil_div(count, d) * d - count for d in sizes}
+    good = [d for d in sizes if waste[d] <= count * TOLERATED_WASTE]
+    return good[0] if good else min(sizes, key=lambda d: (waste[d], -d))
+
+
+def _try(
+    families: list[_Family],
+    segments: list[Segment],
+    params: Params,
+    fixed: frozenset[str],
+    seed: int,
+) -> Placement | None:
+    """A placement on exactly `params.tiles` tiles that can be ordered, or None."""
+    choices = []
+    for family in families:
+        if family.role == RIGHT:
+            options = list(_options(family, params))
+            if not options:
+                return None
+            choices.append(options)
+    rng = np.random.default_rng(seed)
+    for combination in _combinations(choices):
+        items = [item for option in combination for item in option]
+        band = math.gcd(*(item.blocks for item in items))
+        shapes = [item.shape(band) for item in items]
+        found = pack(shapes, params.tiles, params.row_groups // band, params.col_groups)
+        if found is None:
+            continue
+        spots = _spread(items, shapes, found, params)
+        for _ in range(MAX_SHUFFLES):
+            panels = _panels(items, spots, band, params)
+            if panels is None:
+                break
+            made = with_chunk(params, panels, fixed)
+            placement = Placement("densemap", made, tuple(panels))
+            if feasible(segments, placement):
+                return placement
+            spots = _shuffle(shapes, spots, rng)
+    return None
+
+
+def _combinations(choices: list[list]) -> Iterator[tuple]:
+    """Choices of one option each, those near the front of all lists first; a limited number."""
+    ranks = itertools.product(*(range(len(options)) for options in choices))
+    for rank in heapq.nsmallest(MAX_COMBINATIONS, ranks, key=sum):
+        yield tuple(options[i] for options, i in zip(choices, rank, strict=True))
+
+
+# -- shapes -------------------------------------------------------------------------------------
+
+
+def _options(family: _Family, params: Params) -> Iterator[list[_Item]]:
+    """Ways to cut an R family and the L families that it feeds into rectangles, best first."""
+    lefts = [list(_left_options(left, params)) for left in family.feeds]
+    for chosen in itertools.product(*lefts):
+        cut = any(item.form is _Form.TIMED for item in chosen)
+        for right in _right_options(family, cut, params):
+            yield [*right, *chosen]
+
+
+def _left_options(family: _Family, params: Params) -> Iterator[_Item]:
+    if family.folded:
+        yield from family.items(_Form.FOLDED, params.tiles)
+    spread = list(family.items(_Form.SPREAD, params.tiles))
+    yield from spread
+    # One part after the other: the parts of a block share its column group, and a full diagonal
+    # leaves rows for that only where the array is square and D takes all row groups. A second layer
+    # would need all fills again.
+    square = params.row_groups == params.col_groups == family.blocks
+    if not spread and square and family.parts <= params.row_groups:
+        for item in family.items(_Form.TIMED, params.tiles):
+            if item.copies == len(item.units):
+                yield item
+
+
+def _right_options(family: _Family, cut: bool, params: Params) -> Iterator[list[_Item]]:
+    if family.folded and not cut:
+        for item in family.items(_Form.FOLDED, params.tiles):
+            yield [item]
+    for size in _window_sizes(family.count, cut, params.granule):
+        starts = range(0, family.count, size)
+        found = False
+        for first in family.items(_Form.SPREAD, params.tiles, 0, size):
+            found = True
+            yield [
+                dataclasses.replace(first, k0=k0, count=min(size, family.count - k0))
+                for k0 in starts
+            ]
+        if found and not cut:
+            return
+
+
+def _window_sizes(count: int, cut: bool, granule: int) -> Iterator[int]:
+    """Blocks of a window, largest first: multiples of a granule, or what divides a granule.
+
+    That keeps every drain step of a window inside one part of the slices of L, as `cut` demands.
+    """
+    if not cut or count <= granule:
+        yield count
+    size = (count - 1) // granule * granule
+    while size > granule and not cut:
+        yield size
+        size -= granule
+    size = granule
+    while size:
+        if size < count:
+            yield size
+        size = size // 2 if size % 2 == 0 else 0
+
+
+# -- places -------------------------------------------------------------------------------------
+
+
+def _spread(
+    items: list[_Item], shapes: list[Shape], spots: list[tuple[int, int]], params: Params
+) -> list[tuple[int, int]]:
+    """Exchange equal rectangles until factors that could run in parallel share the fewest tiles."""
+    spots = list(spots)
+    ring = params.tiles
+    tiles = [
+        {(spot[0] + i) % ring for i in range(len(s.profile))}
+        for s, spot in zip(shapes, spots, strict=True)
+    ]
+
+    def related(a: int, b: int) -> int:
+        one, two = items[a], items[b]
+        if one.segment == two.segment:
+            return 4
+        return 1 if abs(one.segment - two.segment) == 1 else 0
+
+    def cost(*which: int) -> int:
+        pairs = {(min(a, b), max(a, b)) for a in which for b in range(len(items)) if a != b}
+        return sum(related(a, b) * len(tiles[a] & tiles[b]) for a, b in pairs)
+
+    improved = True
+    while improved:
+        improved = False
+        for a, b in itertools.combinations(range(len(items)), 2):
+            if shapes[a] != shapes[b]:
+                continue
+            before = cost(a, b)
+            spots[a], spots[b], tiles[a], tiles[b] = spots[b], spots[a], tiles[b], tiles[a]
+            if cost(a, b) < before:
+                improved = True
+            else:
+                spots[a], spots[b], tiles[a], tiles[b] = spots[b], spots[a], tiles[b], tiles[a]
+    return spots
+
+
+def _shuffle(
+    shapes: list[Shape], spots: list[tuple[int, int]], rng: np.random.Generator
+) -> list[tuple[int, int]]:
+    """Exchange places at random among equal rectangles."""
+    result = list(spots)
+    for shape in dict.fromkeys(shapes):
+        same = [i for i, s in enumerate(shapes) if s == shape]
+        for i, j in zip(same, rng.permutation(same), strict=True):
+            result[i] = spots[j]
+    return result
+
+
+def _panels(
+    items: list[_Item], spots: list[tuple[int, int]], band: int, params: Params
+) -> list[Panel] | None:
+    """Panels with rotations, in the order of processing; None if diagonals cannot be shared out."""
+    g, h = params.row_groups, params.col_groups
+    taken = np.zeros((params.tiles, h, g), dtype=bool)
+    panels: list[Panel | None] = [None] * len(items)
+    # What needs several diagonals at once goes first, then by size: small ones fill what is left.
+    order = sorted(
+        range(len(items)),
+        key=lambda i: (
+            -len(items[i].pattern(0, params)),
+            -items[i].blocks,
+            -items[i].span * items[i].copies,
+        ),
+    )
+    for i in order:
+        panels[i] = _panel(items[i], spots[i], band, taken, params)
+        if panels[i] is None:
+            return None
+    return panels
+
+
+def _panel(
+    item: _Item, spot: tuple[int, int], band: int, taken: np.ndarray, params: Params
+) -> Panel | None:
+    base, row = spot[0], spot[1] * band
+    ring = [(base + i) % params.tiles for i in range(item.span * item.copies)]
+    pattern = item.pattern(row, params)
+    columns: list[Column] = []
+    for layer in range(ceil_div(len(item.units), item.copies)):
+        mine = item.units[layer * item.copies : (layer + 1) * item.copies]
+        rots = _rotations(ring[: len(mine) * item.span], row, pattern, taken)
+        if rots is None:
+            return None
+        for copy, unit in enumerate(mine):
+            part = tuple(rots[copy * item.span : (copy + 1) * item.span])
+            for i, (matrix, c) in enumerate(unit):
+                columns.append(Column(matrix, c, copy, layer, part, i * item.blocks))
+    spread, folded = item.form is _Form.SPREAD, item.form is _Form.FOLDED and item.parts > 1
+    return Panel(
+        segment=item.segment,
+        role=item.role,
+        k0=item.k0,
+        count=item.count,
+        parts=item.parts,
+        base=base,
+        blocks=item.blocks,
+        tstride=item.parts if spread else 1,
+        tpart=1 if spread else 0,
+        row=row,
+        rpart=item.blocks if folded else 0,
+        span=item.span,
+        copies=item.copies,
+        columns=tuple(sorted(columns, key=lambda c: (c.matrix, c.c))),
+        steps=item.parts if folded else 1,
+        shifts=item.shifts(params),
+    )
+
+
+def _rotations(
+    ring: list[int], row: int, pattern: list[tuple[int, int, int]], taken: np.ndarray
+) -> list[int] | None:
+    """A rotation for every tile, the same for as long runs as possible; marks the cells as taken."""
+    h = taken.shape[1]
+    usable = np.ones((len(ring), h), dtype=bool)  # [tile, diagonal of block 0, part 0]
+    for first, rows, diagonal in pattern:
+        free = ~taken[ring][:, :, first : first + rows].any(axis=2)
+        usable &= free[:, (np.arange(h) + diagonal) % h]
+    result: list[int] = []
+    at = 0
+    while at < len(ring):
+        run = np.cumprod(usable[at:], axis=0, dtype=int).sum(axis=0)
+        best = int(run.argmax())
+        length = int(run[best])
+        if not length:
+            return None
+        result += [(best + row) % h] * length
+        for first, rows, diagonal in pattern:
+            for tile in ring[at : at + length]:
+                taken[tile, (best + diagonal) % h, first : first + rows] = True
+        at += length
+    return result

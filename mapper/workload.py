@@ -1,0 +1,127 @@
+"""Workloads by model name or checkpoint path: real weights, synthetic ones, or bare shapes.
+
+torch is imported only where a checkpoint is involved.
+"""
+
+# ruff: noqa: E741 - l is the name of L's block count in the definition
+
+from pathlib import Path
+
+from rtl.spec.params import ConfigError, Params
+
+from .graph import Workload
+from .models import MODELS, Model, check_layers, checkpoint_path, packaged_checkpoint
+from .pattern import POLICIES, Pattern, PatternOf, pattern
+from .synthetic import random_workload, zero_workload
+
+
+def resolve(model: str) -> Model:
+    """Shapes and defaults of a model name or checkpoint path. Raises `ConfigError` for neither."""
+    if model in MODELS:
+        return MODELS[model]
+    path = checkpoint_path(model)
+    from .checkpoint import inspect
+
+    return inspect(path)
+
+
+def build(
+    model: str,
+    layers: list[int] | None = None,
+    *,
+    params: Params,
+    policy: str | None = None,
+    k: int | None = None,
+    l: int | None = None,
+    rank: int = 1,
+    tokens: int | None = None,
+    seed: int = 0,
+) -> list[Workload]:
+    """Quantised workloads of the layers (None: all), with integer inputs for `tokens` tokens.
+
+    `model` is a name of `mapper.models` or a safetensors checkpoint. `policy` as in
+    `mapper.pattern`, `dense` for no projection; policy and tokens default to the model's. `seed`
+    picks the sentences (real) or weights and inputs (synthetic). Raises `ConfigError` on a model,
+    layer, policy or length out of range.
+    """
+    shape = resolve(model)
+    chosen = check_layers(shape, layers)
+    policy = shape.policy if policy is None else policy
+    pattern_of = _pattern_of(policy, k, l, rank)
+    tokens = shape.tokens if tokens is None else tokens
+    if tokens < 1:
+        raise ConfigError(f"tokens: {tokens} must be at least 1")
+    path = packaged_checkpoint(shape) if model in MODELS else checkpoint_path(model)
+    if path is not None:
+        return _real(shape, path, chosen, policy, pattern_of, params, tokens, seed)
+    return [
+        random_workload(shape, layer, policy, pattern_of, params, tokens, seed) for layer in chosen
+    ]
+
+
+def shapes(
+    model: str,
+    layers: list[int] | None = None,
+    *,
+    policy: str | None = None,
+    k: int | None = None,
+    l: int | None = None,
+    rank: int = 1,
+    tokens: int = 1,
+) -> list[Workload]:
+    """Workloads shaped as `build` does, all zero, without memory behind: for placement alone.
+
+    Raises `ConfigError` as `build` does.
+    """
+    shape = resolve(model)
+    policy = shape.policy if policy is None else policy
+    pattern_of = _pattern_of(policy, k, l, rank)
+    return [
+        zero_workload(shape, layer, policy, pattern_of, tokens)
+        for layer in check_layers(shape, layers)
+    ]
+
+
+def _pattern_of(policy: str, k: int | None, l: int | None, rank: int) -> PatternOf:
+    """Patterns by (name, n_in, n_out) under a policy with its options; None for `dense`."""
+    if policy not in POLICIES:
+        raise ConfigError(f"policy: {policy!r} is not one of {', '.join(POLICIES)}")
+    if policy == "dense" and (k is not None or l is not None or rank != 1):
+        raise ConfigError("policy: 'dense' takes no k, l or rank")
+
+    def find(name: str, n_in: int, n_out: int) -> Pattern | None:
+        return None if policy == "dense" else pattern(n_in, n_out, policy, k, l, rank, name)
+
+    return find
+
+
+def _real(
+    shape: Model,
+    path: Path,
+    layers: list[int],
+    policy: str,
+    pattern_of: PatternOf,
+    params: Params,
+    tokens: int,
+    seed: int,
+) -> list[Workload]:
+    from . import chain, checkpoint, sentences
+
+    encoder = checkpoint.load(path)
+    longest = len(encoder.positions)
+    if tokens > longest:
+        raise ConfigError(f"tokens: {tokens} is above the limit {longest} of {shape.name}")
+    file = path.with_name("tokenizer.json")
+    if file.is_file():
+        tokenizer = sentences.load_tokenizer(file)
+        run = sentences.run_ids(tokenizer, tokens, seed)
+        calibration = sentences.calibration_ids(tokenizer)
+        source = "sentences"
+    else:
+        run, *calibration = sentences.random_ids(len(encoder.words), tokens, seed)
+        source = "random tokens, no tokenizer.json beside the checkpoint"
+    workloads = chain.build(encoder, layers, policy, pattern_of, params, run, calibration)
+    for workload in workloads:
+        workload.model = shape.name
+        workload.notes["token_source"] = source
+    return workloads
