@@ -19,14 +19,16 @@ _TRIGGER = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+) += 0;$", re.MULTIL
 def component_verilog(component, name: str) -> str:
     """Verilog of one Amaranth component as module `name`; reproducible, without source paths."""
     text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
-    # Icarus initialises declarations before any process waits, so the trigger must change later: at the end of time 0.
+    # Icarus initialises declarations before any process waits: the trigger must change after that.
     return _TRIGGER.sub(r"  reg \1 ;\n  initial \1 <= 0;", text)
 
 
 def emit(params: Params, view: str = "both") -> dict[str, str]:
     """Verilog text by file name; `view` is structural, behavioural or both (the macro's two views).
 
-    Files: blockcim_core.v, blockcim_engine.v, blockcim_tile.v, blockcim_macro_structural.v and/or
+    Files: blockcim_core.v, blockcim_engine.v, blockcim_tile.v,
+    blockcim_memory.v, blockcim_gather.v, blockcim_shift.v,
+    blockcim_macro_structural.v and/or
     blockcim_macro_behavioural.v (same module name, use one), blockcim_sim.v (simulation top), lint.vlt.
     """
     texts = {
@@ -39,6 +41,8 @@ def emit(params: Params, view: str = "both") -> dict[str, str]:
     if view in ("behavioural", "both"):
         texts["blockcim_macro_behavioural.v"] = behavioural_verilog(params)
     views = files("rtl") / "views"
+    for name in ("memory", "gather", "shift"):
+        texts[f"blockcim_{name}.v"] = (views / f"{name}.v").read_text()
     texts["blockcim_sim.v"] = (
         (views / "sim_top.v")
         .read_text()

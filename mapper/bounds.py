@@ -9,7 +9,7 @@ from rtl.spec.params import Params
 from .cycles import drain_values, fields
 from .graph import Matrix, Segment
 from .layout import ceil_div
-from .lower import INPUT, Lowered, Task
+from .lower import INPUT, Lowered, Task, live_blocks
 
 #: Tokens from which on a run counts as streaming.
 STREAMING_TOKENS = 16
@@ -88,11 +88,8 @@ def efficiency(bound: int, cycles: int | None, tokens: int) -> float | None:
 
 
 def _middle(matrix: Matrix) -> int:
-    """Elements between the factors."""
-    if not matrix.monarch:
-        return 0
-    blocks, _, fan_out = matrix.factors[0].shape
-    return blocks * fan_out
+    """Elements between the factors, without those of blocks that see only padding."""
+    return live_blocks(matrix) * matrix.factors[0].shape[2] if matrix.monarch else 0
 
 
 def _busy_arrays(tasks: list[Task], params: Params) -> Counter:

@@ -7,16 +7,20 @@ from rtl.spec.params import ConfigError, Params
 
 from .graph import Factor, Segment
 from .layout import DENSE, LEFT, Panel, Placement, ceil_div, input_map
-from .lower import Constants
+from .lower import Constants, live_blocks
 
 
 def weight_image(segments: list[Segment], placement: Placement) -> np.ndarray:
     """Weights of all arrays, int8 (tiles, rows, cols).
 
-    Rows of inputs beyond n_in are zero whatever the factor holds: their row registers are never
-    filled. Raises `ConfigError` if a weight does not fit `weight_bits`.
+    Rows whose row registers are never filled (inputs beyond n_in, and what blocks of R without
+    inputs would feed) are zero whatever the factor holds. Raises `ConfigError` if a weight does not
+    fit `weight_bits`, or if a block of R without inputs has a bias.
     """
     p = placement.params
+    for matrix in (m for s in segments for m in s.matrices if m.monarch):
+        if matrix.factors[0].bias[live_blocks(matrix) :].any():
+            raise ConfigError(f"{matrix.name}.R: a block that sees only padding has a bias")
     cells = np.zeros((p.tiles, p.row_groups, p.granule, p.col_groups, p.granule), dtype=np.int8)
     view = cells.transpose(0, 1, 3, 2, 4)
     for panel in placement.panels:
@@ -51,10 +55,12 @@ def _write_panel(view: np.ndarray, panel: Panel, segment: Segment, p: Params) ->
         cols = ceil_div(fan_out, p.granule)
         full = np.zeros((panel.count, panel.parts, p.granule, cols * p.granule), dtype=np.int8)
         full[:, parts, offsets, :fan_out] = blocks
-        if panel.role != LEFT and (panel.k0 + panel.count) * fan_in > matrix.n_in:
-            k, i = np.indices((panel.count, fan_in))
-            beyond = (panel.k0 + k) * fan_in + i >= matrix.n_in
-            full[k[beyond], parts[i[beyond]], offsets[i[beyond]]] = 0
+        k, i = np.indices((panel.count, fan_in))
+        if panel.role == LEFT:
+            unfilled = i % matrix.factors[0].shape[0] >= live_blocks(matrix)
+        else:
+            unfilled = (panel.k0 + k) * fan_in + i >= matrix.n_in
+        full[k[unfilled], parts[i[unfilled]], offsets[i[unfilled]]] = 0
         granules = full.reshape(panel.count, panel.parts, p.granule, cols, p.granule)
         for column in panel.columns:
             if column.matrix == number:

@@ -33,7 +33,7 @@ from .tilestate import Effects, find_order
 INPUT = 0
 NO_EFFECTS = Effects()
 #: Words from which on a LOAD is cut in pieces.
-LOAD_PIECE = 16
+LOAD_PIECE = 8
 
 
 @dataclass(frozen=True)
@@ -226,15 +226,20 @@ class _Segment:
 
     def _dense(self) -> None:
         params, segment = self.params, self.segment
-        for panel in self.placement.of(self.index, DENSE):
+        panels = self.placement.of(self.index, DENSE)
+        loaded: dict[int, int] = {}  # base of a panel -> bit of the LOAD that fills it
+        for family in _neighbours(panels):
+            tiles = tile_mask([t for p in family for t in p.tiles(params)], params)
+            bit = self.load(0, segment.n_in, _dense_fill(family, params), tiles)
+            loaded |= {panel.base: bit for panel in family}
+        for panel in panels:
             matrix = segment.matrices[panel.matrix]
             _check_fan_in(matrix, matrix.n_in, params)
             tiles = tile_mask(panel.tiles(params), params)
-            loaded = self.load(0, matrix.n_in, _dense_fill(panel, params), tiles)
             passed = self.add(
                 Op.PASS,
                 {"fresh": 1, "first": 1, **panel.pass_fields(params)},
-                loaded,
+                loaded[panel.base],
                 swaps=tiles,
                 opens=tiles,
                 result=self.results,
@@ -268,12 +273,17 @@ class _Segment:
     # -- Monarch ---------------------------------------------------------------------------------
 
     def _monarch(self) -> None:
-        rights = [_live(p, self.segment, self.params) for p in self.placement.of(self.index, RIGHT)]
+        matrices = self.segment.matrices
+        rights = [
+            _live(p, matrices[p.columns[0].matrix], self.params)
+            for p in self.placement.of(self.index, RIGHT)
+        ]
+        rights = [panel for panel in rights if panel.count > 0]
         passed = [self._loaded(panel) for panel in rights]
         for left in self.placement.of(self.index, LEFT):
             number = left.columns[0].matrix
-            left = _live(left, self.segment, self.params)
-            matrix = self.segment.matrices[number]
+            matrix = matrices[number]
+            left = _live(left, matrix, self.params)
             _check_fan_in(matrix, max(f.shape[1] for f in matrix.factors), self.params)
             fills = self._fills(left, matrix, number, rights, passed)
             self._outputs(left, self._refilled(left, fills), number, matrix)
@@ -281,13 +291,8 @@ class _Segment:
     def _loaded(self, panel: Panel) -> dict[int, list]:
         """LOADs and PASSes of an R panel: result number and task bits by layer."""
         results: dict[int, list] = {}
-        rest = tile_mask(panel.tiles(self.params), self.params)
         for first, elems, fields, tiles in self._load_pieces(panel):
-            loaded = self.load(first, elems, fields, tiles)
-            self._passes(panel, 0, loaded, tiles, results)
-            rest &= ~tiles
-        if rest:  # blocks whose inputs are all padding: their weights are zero
-            self._passes(panel, 0, 0, rest, results)
+            self._passes(panel, 0, self.load(first, elems, fields, tiles), tiles, results)
         return results
 
     def _load_pieces(self, panel: Panel) -> Iterator[tuple[int, int, dict, int]]:
@@ -301,8 +306,6 @@ class _Segment:
         fan_in = matrix.factors[0].shape[1]
         start = panel.k0 * fan_in
         total = min(panel.count * fan_in, matrix.n_in - start)
-        if total <= 0:
-            return
         group = panel.blocks * fan_in
         piece = total
         if panel.copies == 1 and start % params.lanes == 0:
@@ -310,10 +313,9 @@ class _Segment:
             piece = ceil_div(LOAD_PIECE * params.lanes, least) * least
         for at in range(0, total, piece):
             elems = min(piece, total - at)
-            offset = panel.tile_offset(at // group, 0)
-            # Groups that the input does not reach belong to the last piece.
-            last = at + elems == total
-            reach = panel.span - offset if last else panel.tile_offset(piece // group, 0)
+            groups = range(at // group, ceil_div(at + elems, group))
+            offset = panel.tile_offset(groups.start, 0)
+            reach = panel.tile_offset(len(groups) - 1, panel.parts - 1) + 1
             fields = {
                 "parts": panel.parts,
                 "tail": fan_in - (panel.parts - 1) * params.granule,
@@ -323,9 +325,12 @@ class _Segment:
                 "d_tile": (panel.base + offset) % params.tiles,
                 "d_span": panel.span if panel.copies > 1 else reach,
             }
-            first = panel.base + offset
-            count = panel.span * panel.copies if panel.copies > 1 else reach
-            yield start + at, elems, fields, tile_mask(range(first, first + count), params)
+            tiles = [
+                panel.base + copy * panel.span + offset + i
+                for copy in range(panel.copies)
+                for i in range(reach)
+            ]
+            yield start + at, elems, fields, tile_mask(tiles, params)
 
     def _passes(
         self, panel: Panel, epoch: int, filled: int, tiles: int, results: dict[int, list]
@@ -523,15 +528,29 @@ def _check_fan_in(matrix: Matrix, fan_in: int, params: Params) -> None:
         raise ConfigError(f"{matrix.name}: {error}") from None
 
 
-def _live(panel: Panel, segment: Segment, params: Params) -> Panel:
-    """The panel without column granules of L that no output reads."""
+def live_blocks(matrix: Matrix) -> int:
+    """Blocks of R that see an input; those behind see only padding and give 0 (R has no bias)."""
+    blocks, fan_in, _ = matrix.factors[0].shape
+    return min(blocks, ceil_div(matrix.n_in, fan_in))
+
+
+def _live(panel: Panel, matrix: Matrix, params: Params) -> Panel:
+    """The panel without what a policy's padding leaves idle.
+
+    Of R, blocks that see no input; of L, column granules that no output reads and, where parts
+    share a tile, parts whose inputs come from those blocks.
+    """
     if panel.role == RIGHT:
-        return panel
-    matrix = segment.matrices[panel.columns[0].matrix]
+        return dataclasses.replace(panel, count=min(panel.count, live_blocks(matrix) - panel.k0))
     needed = ceil_div(matrix.n_out, panel.count)
     columns = tuple(c for c in panel.columns if c.c * params.granule < needed)
-    copies = max(c.copy for c in columns) + 1
-    return dataclasses.replace(panel, columns=columns, copies=copies)
+    panel = dataclasses.replace(panel, columns=columns, copies=max(c.copy for c in columns) + 1)
+    if matrix.rank > 1 or panel.tpart:
+        return panel
+    parts = ceil_div(live_blocks(matrix), params.granule)
+    return dataclasses.replace(
+        panel, parts=parts, steps=min(panel.steps, parts), shifts=panel.shifts[:parts]
+    )
 
 
 def _fill(panel: Panel) -> dict[str, int]:
@@ -549,15 +568,28 @@ def _fill(panel: Panel) -> dict[str, int]:
     }
 
 
-def _dense_fill(panel: DensePanel, params: Params) -> dict[str, int]:
+def _neighbours(panels: list[DensePanel]) -> list[list[DensePanel]]:
+    """Panels side by side with equal rows of arrays: one LOAD can feed each list."""
+    families: list[list[DensePanel]] = []
+    for panel in panels:
+        last = families[-1][-1] if families else None
+        if last and last.down == panel.down and last.base + last.down * last.across == panel.base:
+            families[-1].append(panel)
+        else:
+            families.append([panel])
+    return families
+
+
+def _dense_fill(family: list[DensePanel], params: Params) -> dict[str, int]:
+    """Destination fields of the LOAD of a whole input into neighbouring dense panels."""
     return {
         "parts": 1,
         "tail": params.granule,
         "part_lo": 0,
         "part_n": 1,
-        "d_tile": panel.base,
-        "d_span": panel.down,
-        "d_copies": panel.across,
+        "d_tile": family[0].base,
+        "d_span": family[0].down,
+        "d_copies": sum(panel.across for panel in family),
         "d_blocks": params.row_groups,
         "d_m0": 0,
         "d_tstride": 1,

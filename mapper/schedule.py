@@ -33,7 +33,7 @@ class Policy:
 
     skew: int | None = None
     window: int = 6
-    ranks: tuple[Op, ...] = (Op.PASS, Op.DRAIN, Op.LOAD, Op.RECV, Op.SEND)
+    ranks: tuple[Op, ...] = (Op.DRAIN, Op.PASS, Op.RECV, Op.SEND, Op.LOAD)
     rows_first: bool = True  #: drains to row registers before drains to the buffer
 
 
@@ -329,7 +329,8 @@ def _successors(tasks: tuple[Task, ...]) -> list[list[int]]:
 POLICIES = (
     Policy(skew=None, window=6),
     Policy(skew=2, window=8),
-    Policy(skew=1, window=8),
+    Policy(skew=3, window=16),
+    Policy(skew=4, window=12, rows_first=False),
 )
 
 

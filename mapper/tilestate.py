@@ -97,7 +97,7 @@ class TileState:
                     self.results[other] = head | tail & next_up, tail & ~next_up
 
 
-def find_order(needs: list[int], effects: list[Effects], nodes: int = 20000) -> list[int] | None:
+def find_order(needs: list[int], effects: list[Effects], nodes: int = 3000) -> list[int] | None:
     """An order of the tasks of one item that can be executed alone; None if none is found.
 
     `needs[i]`: bit mask of the tasks that must come before task i. Prefers low numbers.

@@ -5,7 +5,7 @@ a step are complete at the tails, gathers the lanes from the tiles, adds bias, r
 step to the row registers (fill bus) or to the packer (rtl/packer.py), three cycles later.
 """
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, ClockSignal, Const, Instance, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -188,10 +188,8 @@ class DrainPort(wiring.Component):
         position = Position(*(Signal(n, name=f"slice_{i}") for i, n in enumerate(Position.bits(p))))
         place = Mux(begun, position.place, v.d_m0)
         start = Position(Mux(begun, position.offset, 0), place)
-        lanes = self._slots(m, v, steps, start, position, valid, stage)
-        gathered = Signal(p.lanes * ACC_BITS)
-        with m.If(valid):
-            m.d.sync += gathered.eq(Cat(*lanes))
+        chunks = self._slots(m, v, steps, start, position, valid, stage)
+        gathered = self._gather(m, valid, chunks)
         m.d.comb += [
             stage.valid.eq(valid),
             stage.last.eq(last),
@@ -216,10 +214,10 @@ class DrainPort(wiring.Component):
         )
 
     def _slots(self, m, v, steps, start, position, valid, stage):
-        """Per slot of the step: piece, first block, valid length, landing place; returns the gathered lanes."""
+        """Per slot of the step: piece, first block, valid length, landing place; returns the chunks of lanes to gather."""
         p = self.params
         piece, slot = Const(0, 1), Const(0, 1)
-        where, lanes, lens = start, [], []
+        where, chunks, lens = start, [], []
         walk = self._walk_start(m, v, steps, valid)
         for s in range(p.slots):
             block = (steps.step * p.slots + slot) * p.granule
@@ -231,8 +229,8 @@ class DrainPort(wiring.Component):
             part = v.d_part + steps.step * p.slots + slot
             land(m, stage.slots[s], v, where, part, size != 0, p)
             lens.append(size)
-            walk, values = self._gather(m, v, walk, piece, f"slot{s}")
-            lanes += values
+            walk, found = self._walk(m, v, walk, piece, f"slot{s}")
+            chunks += found
             wraps = Signal(name=f"wraps{s}")
             m.d.comb += wraps.eq(slot + 1 == v["slots"])
             after = where.next(m, v, f"slice{s}")
@@ -263,7 +261,7 @@ class DrainPort(wiring.Component):
             ]
         with m.Elif(valid):
             m.d.sync += [position.offset.eq(start.offset), position.place.eq(start.place)]
-        return lanes
+        return chunks
 
     def _after_pieces(self, m, v, start):
         """The slice after the `pieces` of a step."""
@@ -328,31 +326,52 @@ class DrainPort(wiring.Component):
                 self.walk_sub.eq(walk[1]),
             ]
 
-    def _gather(self, m, v, walk, piece, name):
-        """Lanes of one slot, from the tiles' sums; returns the walk behind it and the lane values."""
+    def _walk(self, m, v, walk, piece, name):
+        """Chunks of one slot as (used, index into the sums); returns the walk behind it and the chunks."""
         p = self.params
-        chunk, per_tile = p.drain_chunk, p.col_groups // p.drain_chunk
-        size = chunk * ACC_BITS
+        per_tile = p.col_groups // p.drain_chunk
         span = v.groups * v.chain
         offset, sub = walk
-        values = []
-        for c in range(p.granule // chunk):
+        chunks = []
+        for c in range(p.granule // p.drain_chunk):
             index = Signal(range(p.tiles * p.slots * per_tile), name=f"{name}_index{c}")
+            beyond = Signal(name=f"{name}_beyond{c}")
             tile = wrap(v.tile + offset[: clog2(p.tiles + 1)], p.tiles)
-            m.d.comb += index.eq((tile * p.slots + piece[: max(1, clog2(p.slots))]) * per_tile + sub)
-            value = Signal(size, name=f"{name}_value{c}")
-            m.d.comb += value.eq(Mux(offset < span, self.sums.word_select(index, size), 0))
-            values += [value.word_select(i, ACC_BITS) for i in range(chunk)]
+            lane = piece[: max(1, clog2(p.slots))]
+            m.d.comb += [
+                beyond.eq(offset >= span),
+                index.eq(Mux(beyond, 0, (tile * p.slots + lane) * per_tile + sub)),
+            ]
+            chunks.append((~beyond, index))
             after = Signal(24, name=f"{name}_offset{c}")
             after_sub = Signal.like(self.walk_sub, name=f"{name}_sub{c}")
             wraps = sub + 1 == v.blocks
-            beyond = offset >= span
             m.d.comb += [
                 after.eq(Mux(wraps & ~beyond, offset + v.chain, offset)),
                 after_sub.eq(Mux(wraps, 0, sub + 1)),
             ]
             offset, sub = after, after_sub
-        return (offset, sub), values
+        return (offset, sub), chunks
+
+    def _gather(self, m, valid, chunks):
+        """The lanes of the step, registered: rtl/views/gather.v."""
+        p = self.params
+        gathered = Signal(p.lanes * ACC_BITS)
+        sources = p.tiles * p.slots * p.col_groups // p.drain_chunk
+        m.submodules.gather = Instance(
+            "blockcim_gather",
+            p_SIZE=p.drain_chunk * ACC_BITS,
+            p_SOURCES=sources,
+            p_CHUNKS=len(chunks),
+            p_INDEX=len(chunks[0][1]),
+            i_clk=ClockSignal(),
+            i_en=valid,
+            i_sums=self.sums,
+            i_used=Cat(*(used for used, _ in chunks)),
+            i_index=Cat(*(index for _, index in chunks)),
+            o_lanes=gathered,
+        )
+        return gathered
 
     # -- arithmetic ------------------------------------------------------------------------------
 

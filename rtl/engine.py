@@ -2,11 +2,11 @@
 
 from amaranth.hdl import Cat, ClockSignal, Instance, Module, ResetSignal, Signal
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .drain import DrainPort
 from .load import LoadUnit
+from .memory import Memory
 from .sequencer import Sequencer
 from .spans import DRAIN_ENTRIES
 from .spec import isa
@@ -137,8 +137,9 @@ class Engine(wiring.Component):
     def _buffer(self, m):
         """Activation buffer: one read port (LOAD before SEND), a write port per drain (RECV on the first)."""
         p, seq = self.params, self.seq
-        m.submodules.buffer = buffer = Memory(shape=p.word_bits, depth=p.act_depth, init=[])
-        read = buffer.read_port()
+        buffer = Memory(p.word_bits, p.act_depth, writes=p.drain_ports)
+        buffer.add_to(m, "buffer")
+        read = buffer.reads[0]
         writers = [seq.spans[0], *(seq.spans[i] for i in range(3, 3 + DRAIN_ENTRIES * p.drain_ports))]
 
         def owed(addr):
@@ -156,7 +157,7 @@ class Engine(wiring.Component):
         with m.If(sout.grant):
             m.d.comb += read.addr.eq(sout.span.addr)
         for k, drain in enumerate(self.drains):
-            write = buffer.write_port()
+            write = buffer.writes[k]
             m.d.comb += [
                 write.en.eq(drain.write_en),
                 write.addr.eq(drain.write_addr),
@@ -174,17 +175,15 @@ class Engine(wiring.Component):
     def _constants(self, m):
         """Requantisation constants: one word of 64 bits a lane per drain step, a read port per drain."""
         p, sin = self.params, self.sin
-        m.submodules.constants = memory = Memory(
-            shape=p.lanes * CONST_BITS, depth=p.const_depth, init=[]
-        )
-        write = memory.write_port()
+        memory = Memory(p.lanes * CONST_BITS, p.const_depth, reads=p.drain_ports)
+        memory.add_to(m, "constants")
+        write = memory.writes[0]
         m.d.comb += [
             write.en.eq(sin.const_en),
             write.addr.eq(sin.const_addr),
             write.data.eq(sin.const_data),
         ]
-        for drain in self.drains:
-            read = memory.read_port()
+        for drain, read in zip(self.drains, memory.reads, strict=True):
             m.d.comb += [
                 read.addr.eq(drain.const_addr),
                 read.en.eq(drain.const_en),

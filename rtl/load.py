@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .fill import Position, bus_layout, copies, land, slot_layout, slot_tiles
 from .layout import instr_layout, instr_view
+from .shift import shift
 from .spans import span_layout
 from .spec import isa
 from .spec.isa import Op
@@ -63,12 +64,14 @@ class LoadUnit(wiring.Component):
             arriving.eq(Mux(inflight, p.lanes, 0)),
             self.want.eq(self.span.active & (rest + arriving <= p.lanes)),
         ]
-        kept = Signal(2 * p.word_bits)
-        m.d.comb += kept.eq(window >> (Mux(emit, wanted, 0) * p.act_bits))
+        gone, unit, wide = Signal.like(wanted), p.act_bits, 2 * p.word_bits
+        m.d.comb += gone.eq(Mux(emit, wanted, 0))
+        kept = shift(m, window, gone, unit=unit, width=wide, left=False, name="kept")
+        added = shift(m, self.read_data, rest, unit=unit, width=wide, left=True, name="added")
         m.d.sync += [
             have.eq(rest + arriving),
             inflight.eq(self.grant),
-            window.eq(Mux(inflight, kept | (self.read_data << (rest * p.act_bits)), kept)),
+            window.eq(Mux(inflight, kept | added, kept)),
         ]
         with m.If(self.grant):
             m.d.sync += self.span.addr.eq(self.span.addr + 1)
@@ -142,6 +145,11 @@ class LoadUnit(wiring.Component):
         group = max(1, clog2(p.row_groups))
         size = p.granule * p.act_bits
         for s, (slot, length, start) in enumerate(zip(self.slots, self.lens, self.starts)):
+            cut = window[:size]
+            if s:
+                cut = shift(
+                    m, window, start, unit=p.act_bits, width=size, left=False, name=f"cut{s}"
+                )
             m.d.sync += bus.tiles[s].eq(0)
             with m.If(emit):
                 elements = slice(s * p.granule, (s + 1) * p.granule)
@@ -149,7 +157,5 @@ class LoadUnit(wiring.Component):
                     bus.tiles[s].eq(slot_tiles(self.pattern, v.d_tile, slot, p.tiles)),
                     bus.group[s * group : (s + 1) * group].eq(slot.group),
                     bus.mask[elements].eq((1 << length) - 1),
-                    bus.data[s * size : (s + 1) * size].eq(
-                        window.bit_select(start * p.act_bits, size) if s else window[:size]
-                    ),
+                    bus.data[s * size : (s + 1) * size].eq(cut),
                 ]

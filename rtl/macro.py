@@ -51,7 +51,8 @@ def macro_inputs(params: Params) -> dict[str, int]:
     ports |= {"w_en": 1, "w_row": clog2(p.rows), "w_group": field_bits(p.col_groups)}
     ports["w_data"] = p.granule * p.weight_bits
     ports |= {"drain_en": 1, "drain_col": field_bits(p.granule), "drain_pieces": clog2(p.slots + 1)}
-    ports |= {"drain_bank": 1, "drain_add": 1, "chain_in": q_bits(p)}
+    ports |= {"drain_bank": 1, "drain_rot": field_bits(p.col_groups), "drain_add": 1}
+    ports["chain_in"] = q_bits(p)
     return ports
 
 
@@ -269,7 +270,7 @@ class ColumnGroup(_Part):
 
     Ports: `digits` of all rows; `sel` (tree = shared: the row group multiplied) or `rows` (tree = full: a mask
     of them); step controls as in `Column`; `w_en`, `w_group`, `w_offset`, `w_data`: write row `w_offset` of
-    row group `w_group`; drain ports as in `Macro`, `chain_in` and `q` for the pieces of this group only.
+    row group `w_group`; `drain_col`, `drain_bank`: columns `shown`, sign-extended, one for each piece.
     """
 
     name = "blockcim_column_group"
@@ -282,12 +283,11 @@ class ColumnGroup(_Part):
         ports |= {"plane": field_bits(p.planes), "last": 1, "load": 1, "enable": 1, "acc_bank": 1}
         ports |= {"w_en": 1, "w_group": field_bits(p.row_groups), "w_offset": field_bits(p.granule)}
         ports |= {"w_data": p.granule * p.weight_bits}
-        ports |= {"drain_en": 1, "drain_col": field_bits(p.granule), "drain_pieces": clog2(p.slots + 1)}
-        return ports | {"drain_bank": 1, "drain_add": 1, "chain_in": p.slots * 32}
+        return ports | {"drain_col": field_bits(p.granule), "drain_bank": 1}
 
     @staticmethod
     def outputs(params: Params) -> dict:
-        return {"q": params.slots * 32}
+        return {"shown": params.slots * 32}
 
     def elaborate(self, platform) -> Module:
         m, p = Module(), self.params
@@ -339,10 +339,7 @@ class ColumnGroup(_Part):
                 for col in range(p.granule - s):
                     with m.Case(col):
                         m.d.comb += value.eq(values[col + s])
-            q = Signal(32, name=f"q{s}", reset_less=True)
-            with m.If(self.drain_en & (self.drain_pieces > s)):
-                m.d.sync += q.eq(value + Mux(self.drain_add, self.chain_in.word_select(s, 32), 0))
-            m.d.comb += self.q.word_select(s, 32).eq(q)
+            m.d.comb += self.shown.word_select(s, 32).eq(value)
 
 
 class RowSlice(_Part):
@@ -418,9 +415,10 @@ class Macro(_Part):
         and accumulators in use must be left alone; steps may follow each other without a gap.
     w_en, w_row, w_group, w_data
         Writes the B weights of row `w_row` in column group `w_group`.
-    drain_en, drain_col, drain_pieces, drain_bank, drain_add, chain_in; q
-        Piece s < drain_pieces of `q` becomes column `drain_col + s` of every column group (0 beyond the
-        last column), sign-extended, plus `chain_in` with `drain_add`, modulo 2^32; the rest of `q` holds.
+    drain_en, drain_col, drain_pieces, drain_bank, drain_rot, drain_add, chain_in; q
+        Piece s < drain_pieces of `q` becomes column `drain_col + s` (0 beyond the last column) of every
+        column group, that of group (h + drain_rot) mod H at place h, sign-extended, plus `chain_in` with
+        `drain_add`, modulo 2^32; the rest of `q` holds.
     """
 
     name = MODULE
@@ -446,6 +444,7 @@ class Macro(_Part):
             last.eq(self.pass_plane == self.params.planes - 1),
             load.eq(self.pass_clear & (self.pass_plane == 0)),
         ]
+        shown = []
         for h in range(self.params.col_groups):
             group = self._place(m, f"group{h}", ColumnGroup)
             m.d.comb += [
@@ -461,7 +460,9 @@ class Macro(_Part):
                 group.w_data.eq(self.w_data),
             ]
             self._select(m, group, h)
-            self._connect_drain(m, group, h)
+            m.d.comb += [group.drain_col.eq(self.drain_col), group.drain_bank.eq(self.drain_bank)]
+            shown.append(group.shown)
+        self._drain(m, shown)
         return m
 
     def _row_slices(self, m: Module):
@@ -503,16 +504,22 @@ class Macro(_Part):
         else:
             m.d.comb += group.rows.eq(self.pass_rows.word_select(h, len(group.rows)))
 
-    def _connect_drain(self, m: Module, group, h: int) -> None:
+    def _drain(self, m: Module, shown: list) -> None:
+        """Rotate the column groups, add the chain, register."""
         p = self.params
-        for name in ("drain_en", "drain_col", "drain_pieces", "drain_bank", "drain_add"):
-            m.d.comb += getattr(group, name).eq(getattr(self, name))
-        for s in range(p.slots):
-            place = s * p.col_groups + h
-            m.d.comb += [
-                group.chain_in.word_select(s, 32).eq(self.chain_in.word_select(place, 32)),
-                self.q.word_select(place, 32).eq(group.q.word_select(s, 32)),
-            ]
+        places = [(s, h) for s in range(p.slots) for h in range(p.col_groups)]
+        for s, h in places:
+            at = s * p.col_groups + h
+            value = Signal(signed(32), name=f"value{at}")
+            with m.Switch(self.drain_rot):
+                for rot in range(p.col_groups):
+                    with m.Case(rot):
+                        group = shown[(h + rot) % p.col_groups]
+                        m.d.comb += value.eq(group.word_select(s, 32))
+            q = Signal(32, name=f"q{at}", reset_less=True)
+            with m.If(self.drain_en & (self.drain_pieces > s)):
+                m.d.sync += q.eq(value + Mux(self.drain_add, self.chain_in.word_select(at, 32), 0))
+            m.d.comb += self.q.word_select(at, 32).eq(q)
 
 
 def structural_verilog(params: Params) -> str:

@@ -4,6 +4,7 @@ from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from .shift import shift
 from .spec.params import Params, clog2
 
 
@@ -59,10 +60,12 @@ class Packer(wiring.Component):
             m.d.comb += length.eq(Mux(step.lens[s] > left, left, step.lens[s]))
             mask = Signal(size, name=f"mask{s}")
             m.d.comb += mask.eq(((Const(1, size + 1) << (length * p.act_bits)) - 1)[:size])
-            placed = Signal(2 * p.word_bits, name=f"placed{s}")
-            slot = self.elements[s * size : (s + 1) * size] & mask
-            m.d.comb += placed.eq(slot << (fill * p.act_bits))
-            parts.append(placed)
+            slot = Signal(size, name=f"slot{s}")
+            m.d.comb += slot.eq(self.elements[s * size : (s + 1) * size] & mask)
+            wide = 2 * p.word_bits
+            parts.append(
+                shift(m, slot, fill, unit=p.act_bits, width=wide, left=True, name=f"placed{s}")
+            )
             fill_next, left_next = Signal(range(2 * p.lanes), name=f"fill{s}"), Signal(20, name=f"l{s}")
             m.d.comb += [fill_next.eq(fill + length), left_next.eq(left - length)]
             fill, left = fill_next, left_next

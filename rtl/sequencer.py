@@ -9,11 +9,11 @@ from operator import or_
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .layout import instr_view
 from .legal import effective_address, legality
+from .memory import Memory
 from .spans import DRAIN_ENTRIES, span_layout
 from .spec import isa
 from .spec.isa import AREGS, Error, Op
@@ -134,15 +134,18 @@ class Sequencer(wiring.Component):
     def _fetch(self, m, next_pc):
         """Program memory: the word of the next pc is read in every cycle, so `word` belongs to `pc`."""
         p = self.params
-        m.submodules.program = memory = Memory(shape=isa.width(p), depth=p.prog_depth, init=[])
-        write = memory.write_port(granularity=32)
+        width = isa.width(p)
+        memory = Memory(width, p.prog_depth, parts=width // 32)
+        memory.add_to(m, "program")
+        (write,), (read,) = memory.writes, memory.reads
         m.d.comb += [
             write.addr.eq(self.prog_instr),
-            write.data.eq(self.prog_data.replicate(isa.width(p) // 32)),
+            write.data.eq(self.prog_data.replicate(width // 32)),
             write.en.eq(self.prog_we << self.prog_part),
+            read.en.eq(1),
+            read.addr.eq(next_pc),
+            self.word.eq(read.data),
         ]
-        read = memory.read_port()
-        m.d.comb += [read.addr.eq(next_pc), self.word.eq(read.data)]
         m.d.sync += self.pc.eq(next_pc)
 
     def _next_pc(self, m, issue, next_pc, in_loop):

@@ -29,8 +29,12 @@ from .packing import Shape, pack
 
 #: Empty block positions that a larger D may cost, as a share of the blocks.
 TOLERATED_WASTE = 1 / 8
+#: The number of tiles grows by this part of itself (at least by 1) from one attempt to the next.
+STRIDE = 64
 #: Ways to shape the factors that are tried for one number of tiles.
 MAX_COMBINATIONS = 32
+#: Search steps of one packing; those that are found at all take few.
+NODES = 300
 #: Exchanges of equal rectangles that are tried when a packing cannot be ordered.
 MAX_SHUFFLES = 8
 
@@ -136,10 +140,12 @@ def place(segments: list[Segment], params: Params, fixed: frozenset[str], seed: 
     cells = sum(_cells(f) for f in families)
     least = ceil_div(cells, params.row_groups * params.col_groups)
     limit = params.tiles if "tiles" in fixed else MAX_TILES
-    for tiles in range(limit if "tiles" in fixed else least, limit + 1):
+    tiles = limit if "tiles" in fixed else least
+    while tiles <= limit:
         placement = _try(families, segments, params.replace(tiles=tiles), fixed, seed)
         if placement:
             return placement
+        tiles += max(1, tiles // STRIDE)
     if "tiles" in fixed:  # say how many would do
         free = place(segments, params, fixed - {"tiles"}, seed)
         with_tiles(params, max(free.params.tiles, limit + 1), "densemap", fixed)
@@ -225,7 +231,7 @@ def _try(
         items = [item for option in combination for item in option]
         band = math.gcd(*(item.blocks for item in items))
         shapes = [item.shape(band) for item in items]
-        found = pack(shapes, params.tiles, params.row_groups // band, params.col_groups)
+        found = pack(shapes, params.tiles, params.row_groups // band, params.col_groups, NODES)
         if found is None:
             continue
         spots = _spread(items, shapes, found, params)

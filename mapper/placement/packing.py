@@ -93,7 +93,7 @@ class _Search:
 
 
 def pack(
-    shapes: list[Shape], tiles: int, bands: int, depth: int, nodes: int = 2000
+    shapes: list[Shape], tiles: int, bands: int, depth: int, nodes: int
 ) -> list[tuple[int, int]] | None:
     """Tile and first band of each shape, or None if none was found within `nodes` search steps."""
     search = _Search(shapes, tiles, bands, depth, nodes)

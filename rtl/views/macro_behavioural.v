@@ -100,8 +100,9 @@ module blockcim_macro (
         if (s < drain_pieces) begin
           /* verilator unroll_full */
           for (h = 0; h < H; h = h + 1) begin
+            n = h + drain_rot < H ? h + drain_rot : h + drain_rot - H;
             value = 0;
-            if (drain_col + s < B) value = acc[drain_bank * H + h][drain_col + s];
+            if (drain_col + s < B) value = acc[drain_bank * H + n][drain_col + s];
             value = $signed(value[ACC-1:0]);
             if (drain_add) value = value + chain_in[(s * H + h) * 32 +: 32];
             q_next[(s * H + h) * 32 +: 32] = value;
