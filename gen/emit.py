@@ -41,6 +41,7 @@ def emit(params: Params, view: str = "both") -> dict[str, str]:
     if view in ("behavioural", "both"):
         texts["blockcim_macro_behavioural.v"] = behavioural_verilog(params)
     views = files("rtl") / "views"
+    texts["lint.vlt"] = (views / "lint.vlt").read_text()
     for name in ("memory", "gather", "shift"):
         texts[f"blockcim_{name}.v"] = (views / f"{name}.v").read_text()
     texts["blockcim_sim.v"] = (

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from .fill import Position, bus_layout, copies, land, slot_layout, slot_tiles
 from .layout import instr_layout, instr_view
+from .macro import field_bits
 from .packer import Packer
 from .spans import DRAIN_ENTRIES, span_layout
 from .spec import isa
@@ -334,7 +335,7 @@ class DrainPort(wiring.Component):
         offset, sub = walk
         chunks = []
         for c in range(p.granule // p.drain_chunk):
-            index = Signal(range(p.tiles * p.slots * per_tile), name=f"{name}_index{c}")
+            index = Signal(field_bits(p.tiles * p.slots * per_tile), name=f"{name}_index{c}")
             beyond = Signal(name=f"{name}_beyond{c}")
             tile = wrap(v.tile + offset[: clog2(p.tiles + 1)], p.tiles)
             lane = piece[: max(1, clog2(p.slots))]

@@ -6,6 +6,7 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from .layout import instr_view
+from .macro import field_bits
 from .spans import span_layout
 from .spec import isa
 from .spec.isa import Op
@@ -80,7 +81,7 @@ class StreamIn(wiring.Component):
         if p.beats_per_word == 1:
             m.d.comb += [full.eq(self.in_valid), word.eq(self.in_data), self.in_ready.eq(take)]
             return
-        count, kept = Signal(range(p.beats_per_word)), Signal(p.word_bits - p.stream_bits)
+        count, kept = Signal(field_bits(p.beats_per_word)), Signal(p.word_bits - p.stream_bits)
         final = count == p.beats_per_word - 1
         m.d.comb += [
             full.eq(self.in_valid & final),
@@ -113,7 +114,8 @@ class StreamIn(wiring.Component):
         """One granule row per weight_slots slots, row by row over all column groups."""
         p = self.params
         v = instr_view(Op.LDW, p, self.word)
-        slot, group, part = Signal(range(p.slots)), Signal(range(p.col_groups)), Signal(range(p.weight_slots))
+        slot = Signal(field_bits(p.slots))
+        group, part = Signal(field_bits(p.col_groups)), Signal(field_bits(p.weight_slots))
         row, rows, tile = Signal.like(v.row), Signal.like(v.rows), Signal.like(v.tile)
         low = Signal(p.granule * p.act_bits)
         last_slot, last_part = slot == p.slots - 1, part == p.weight_slots - 1
@@ -224,7 +226,7 @@ class StreamOut(wiring.Component):
         with m.If(self.go):
             m.d.sync += [span.active.eq(1), span.addr.eq(self.ea), span.end.eq(self.ea + v.words)]
         out = data.View(layout, queue.r_data)
-        beat = Signal(range(p.beats_per_word))
+        beat = Signal(field_bits(p.beats_per_word))
         final = beat == p.beats_per_word - 1
         m.d.comb += [
             self.out_valid.eq(queue.r_rdy),

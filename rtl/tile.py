@@ -4,6 +4,7 @@ from amaranth.hdl import Array, ClockSignal, Instance, Module, Mux, ResetSignal,
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from .macro import field_bits
 from .spec.params import Params, clog2
 
 #: Bits of a tile number, as the macro's back door sees it.
@@ -130,7 +131,7 @@ class Tile(wiring.Component):
         p, c = self.params, self.command
         mask = Signal(p.col_groups)
         clear = Signal()
-        plane = Signal(range(p.planes))
+        plane = Signal(field_bits(p.planes))
         last_plane = plane == p.planes - 1
         ports = {}
         if p.tree == "shared":

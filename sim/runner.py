@@ -97,13 +97,22 @@ def _tool(simulator: str):
     raise ConfigError(f"simulator: {simulator!r} is not one of iss, verilator, icarus")
 
 
-def build(params: Params, simulator: str, *, view: str = "behavioural", waves: bool = False) -> Path:
+def build(
+    params: Params,
+    simulator: str,
+    *,
+    view: str = "behavioural",
+    waves: bool = False,
+    texts: dict[str, str] | None = None,
+) -> Path:
     """Build the simulation of a configuration, or find it in the cache. Returns its directory.
+
+    `texts` are Verilog files by name to use in the place of freshly generated ones.
 
     Raises `ConfigError` if the simulator is missing or too old, or the build fails (the log is named).
     """
     tool = _tool(simulator)
-    texts = emit(params, view)
+    texts = texts or emit(params, view)
     flags = [*VERILATOR_ARGS, FAST_CODE] if simulator == "verilator" else []
     key = repr((simulator, tool.version, waves, flags, sorted(texts.items())))
     where = cache_dir() / f"{simulator}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
@@ -160,6 +169,7 @@ def run(
     timeout: int = 10_000_000,
     view: str = "behavioural",
     dump: Path | None = None,
+    texts: dict[str, str] | None = None,
 ) -> RtlResult:
     """Run a program file on RTL under cocotb.
 
@@ -172,8 +182,9 @@ def run(
     weights : weights file for the back door
     timeout : cycles after which the run is given up
     dump : file for the waves, FST
+    texts : Verilog files to simulate, see `build`
     """
-    where = build(params, simulator, view=view, waves=dump is not None)
+    where = build(params, simulator, view=view, waves=dump is not None, texts=texts)
     with tempfile.TemporaryDirectory(prefix="blockcim-") as scratch:
         work = Path(scratch)
         plus = {"program": program.absolute(), "out": work / "out", "results": work / "results"}

@@ -1,0 +1,180 @@
+"""`python -m sim`: run programs, verify hardware, fuzz, the main job."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from mapper.cycles import random_stalls
+from rtl.spec.params import ConfigError
+
+from .execute import SIMULATORS, execute
+
+_EPILOG = """\
+examples:
+  python -m sim run build/program --simulator iss
+  python -m sim run build/program --simulator verilator --stalls 0.3 --json
+  python -m sim run build/program --simulator icarus --front-door --dump waves.fst
+  python -m sim verify build/gen
+  python -m sim fuzz -n 20
+  python -m sim main --simulator icarus --strategy densemap --tokens 2
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line, without the usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = _Parser(
+        prog="python -m sim",
+        description="Run programs on the ISS and on RTL, and check them against the golden model.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands)
+    _add_verify(commands)
+    _add_fuzz(commands)
+    _add_main(commands)
+    return result
+
+
+def _add_run(commands) -> None:
+    run = commands.add_parser("run", help="run a program directory, compare, extend its report")
+    run.add_argument("directory", metavar="DIR", help="program directory of `mapper compile`")
+    run.add_argument("--simulator", default="verilator", help=", ".join(SIMULATORS))
+    run.add_argument("--stalls", type=float, metavar="RATE", help="stall both streams at random")
+    run.add_argument("--seed", type=int, default=0, help="seed of the stalls (default: 0)")
+    run.add_argument("--front-door", action="store_true", help="weights through the stream")
+    run.add_argument("--view", default="behavioural", choices=("behavioural", "structural"))
+    run.add_argument("--dump", type=Path, metavar="FILE", help="write waves (FST)")
+    run.add_argument("--json", action="store_true", help="print the extended report")
+    run.set_defaults(run=_run)
+
+
+def _add_verify(commands) -> None:
+    verify = commands.add_parser("verify", help="check an emitted hardware bundle")
+    verify.add_argument("directory", metavar="DIR", help="bundle of `python -m gen`")
+    verify.add_argument("--programs", type=int, default=2, help="random programs (default: 2)")
+    verify.add_argument("--json", action="store_true", help="print the checks as JSON")
+    verify.set_defaults(run=_verify)
+
+
+def _add_fuzz(commands) -> None:
+    fuzz = commands.add_parser(
+        "fuzz", help="random configurations, shapes, strategies: golden = ISS, every tenth = RTL"
+    )
+    fuzz.add_argument("-n", type=int, default=200, help="cases (default: 200)")
+    fuzz.add_argument("--seed", type=int, default=0, help="first seed (default: 0)")
+    fuzz.add_argument("--rtl-every", type=int, default=10, help="0: never (default: 10)")
+    fuzz.add_argument("--json", action="store_true", help="print the result as JSON")
+    fuzz.set_defaults(run=_fuzz)
+
+
+def _add_main(commands) -> None:
+    main = commands.add_parser("main", help="the main job: a layer with every strategy on RTL")
+    main.add_argument("--model", default="minilm", help="a name or a checkpoint (default: minilm)")
+    main.add_argument("--layer", type=int, default=0, help="default: 0")
+    main.add_argument("--strategy", action="append", help="default: all; may be repeated")
+    main.add_argument("--policy", help="how weights become Monarch; default: the model's")
+    main.add_argument("--tokens", type=int, help="default: the model's")
+    main.add_argument("--simulator", default="verilator", help=", ".join(SIMULATORS))
+    main.add_argument("--json", action="store_true", help="print the reports instead of the table")
+    main.add_argument("-o", "--output", type=Path, default=Path("build/sim"), metavar="DIR")
+    main.set_defaults(run=_main)
+
+
+def _run(args) -> int:
+    stalls = None
+    if args.stalls is not None:
+        if not 0 <= args.stalls < 1:
+            raise ConfigError(f"stalls: {args.stalls} is outside 0..1 (1 never moves)")
+        stalls = random_stalls(args.seed, rate=args.stalls)
+        stalls = stalls | random_stalls(args.seed + 1, rate=args.stalls) << 1
+    outcome = execute(
+        args.directory,
+        args.simulator,
+        stalls=stalls,
+        front_door=args.front_door,
+        view=args.view,
+        dump=args.dump,
+    )
+    if args.json:
+        print((Path(args.directory) / "report.json").read_text(), end="")
+    else:
+        print(
+            f"{outcome.simulator}: {outcome.cycles} cycles (ISS {outcome.cycles_iss}), "
+            f"{outcome.outputs_checked} outputs checked, {outcome.mismatches} mismatches, "
+            f"{outcome.cycles_per_second / 1000:,.0f} kcycles/s"
+        )
+    if outcome.first:
+        print(f"first mismatch: {outcome.first}", file=sys.stderr)
+    return 0 if outcome.good else 1
+
+
+def _verify(args) -> int:
+    from .verify import as_dicts, verify
+
+    checks = verify(args.directory, args.programs)
+    if args.json:
+        print(json.dumps(as_dicts(checks), indent=1))
+    else:
+        for check in checks:
+            print(f"{'ok  ' if check.good else 'FAIL'} {check.name}: {check.detail}")
+    return 0 if all(check.good for check in checks) else 1
+
+
+def _fuzz(args) -> int:
+    from .fuzz import fuzz
+
+    result = fuzz(args.n, args.seed, args.rtl_every)
+    if args.json:
+        print(json.dumps(result, indent=1))
+    else:
+        print(
+            f"{result['cases']} cases, {result['skipped']} did not fit, {result['rtl']} on RTL: "
+            f"{result['mismatches']} mismatches, {result['cycle_differences']} cycle differences"
+        )
+        for line in result["failures"]:
+            print(line, file=sys.stderr)
+    return 0 if not result["failures"] else 1
+
+
+def _main(args) -> int:
+    from .main_job import run
+
+    strategies = args.strategy or ["linear", "sparsemap", "densemap"]
+    show = (lambda line: None) if args.json else print
+    reports = run(
+        args.model,
+        args.layer,
+        strategies,
+        args.simulator,
+        args.tokens,
+        args.policy,
+        args.output,
+        show,
+    )
+    if args.json:
+        print(json.dumps(reports, indent=1))
+    good = all(r["mismatches"] == 0 and r["cycles"] == r["cycles_predicted"] for r in reports)
+    return 0 if good else 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; the exit status. Errors are one line on stderr, status 2."""
+    try:
+        args = parser().parse_args(arguments)
+        return args.run(args)
+    except ConfigError as error:
+        print(f"sim: error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 1
