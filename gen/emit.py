@@ -28,7 +28,7 @@ def emit(params: Params, view: str = "both") -> dict[str, str]:
 
     Files: blockcim_core.v, blockcim_engine.v, blockcim_tile.v,
     blockcim_memory.v, blockcim_gather.v, blockcim_shift.v,
-    blockcim_macro_structural.v and/or
+    blockcim_requantise.v, blockcim_macro_structural.v and/or
     blockcim_macro_behavioural.v (same module name, use one), blockcim_sim.v (simulation top), lint.vlt.
     """
     texts = {
@@ -42,7 +42,7 @@ def emit(params: Params, view: str = "both") -> dict[str, str]:
         texts["blockcim_macro_behavioural.v"] = behavioural_verilog(params)
     views = files("rtl") / "views"
     texts["lint.vlt"] = (views / "lint.vlt").read_text()
-    for name in ("memory", "gather", "shift"):
+    for name in ("memory", "gather", "shift", "requantise"):
         texts[f"blockcim_{name}.v"] = (views / f"{name}.v").read_text()
     texts["blockcim_sim.v"] = (
         (views / "sim_top.v")

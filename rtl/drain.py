@@ -16,7 +16,7 @@ from .packer import Packer
 from .spans import DRAIN_ENTRIES, span_layout
 from .spec import isa
 from .spec.isa import Op
-from .spec.numeric import ACC_BITS, CONST_BITS, CONST_FIELDS, PRODUCT_BITS, SHIFT_BITS
+from .spec.numeric import ACC_BITS, CONST_BITS
 from .spec.params import Params, clog2
 from .tile import control_layout
 from .tilemask import multiples, rotate, wrap
@@ -377,47 +377,30 @@ class DrainPort(wiring.Component):
     # -- arithmetic ------------------------------------------------------------------------------
 
     def _requantise(self, m, gathered, stage):
-        """Two cycles: (sum + bias) * mult, then round, shift, clamp; raw passes the biased sum on."""
+        """Two cycles, rtl/views/requantise.v: bias and multiply; round, shift, clamp."""
         p = self.params
-        stage1 = Signal(self._stage_layout(), name="stage1")
-        stage2 = Signal(self._stage_layout(), name="stage2")
-        stage3 = Signal(self._stage_layout(), name="stage3")
-        m.d.sync += [stage1.eq(stage), stage2.eq(stage1), stage3.eq(stage2)]
+        stages = [stage]
+        for i in range(1, 4):
+            stages.append(Signal(self._stage_layout(), name=f"stage{i}"))
+            m.d.sync += stages[i].eq(stages[i - 1])
+        _, stage1, stage2, stage3 = stages
         self.before_last = stage2
-        low, high = -(1 << (p.act_bits - 1)), (1 << (p.act_bits - 1)) - 1
-        places = {name: (at, bits) for name, at, bits in CONST_FIELDS}
-        values, sums = [], []
-        for lane in range(p.lanes):
-            entry = self.const_data[lane * CONST_BITS : (lane + 1) * CONST_BITS]
-            bias, mult, shift = (entry[a : a + n] for a, n in (places[k] for k in ("bias", "mult", "shift")))
-            total = Signal(ACC_BITS, name=f"sum{lane}")
-            product = Signal(PRODUCT_BITS, name=f"product{lane}")
-            amount = Signal(SHIFT_BITS, name=f"shift{lane}")
-            m.d.comb += total.eq(gathered[lane * ACC_BITS : (lane + 1) * ACC_BITS] + bias)
-            with m.If(stage1.valid):
-                m.d.sync += [
-                    product.eq(Mux(stage1.raw, total, total.as_signed() * mult)),
-                    amount.eq(shift),
-                ]
-            half = (Const(1, 1) << amount)[1:]
-            rounded = Signal(signed(PRODUCT_BITS), name=f"rounded{lane}")
-            m.d.comb += rounded.eq((product.as_signed() + half) >> amount)
-            value = Signal(p.act_bits, name=f"value{lane}")
-            with m.If(stage2.valid):
-                m.d.sync += value.eq(
-                    Mux(rounded > high, high, Mux(rounded < low, low, rounded))
-                )
-            values.append(value)
-            sums.append(product)
         word = Signal(p.word_bits)
-        raw_word = Signal(p.word_bits)
-        share = p.lanes // p.raw_elements
-        quarters = Array(
-            Cat(*(sums[q * share + i][:ACC_BITS] for i in range(share))) for q in range(p.raw_elements)
+        m.submodules.requantise = Instance(
+            "blockcim_requantise",
+            p_LANES=p.lanes,
+            p_ACT=p.act_bits,
+            p_SUB=len(stage2.sub),
+            i_clk=ClockSignal(),
+            i_en1=stage1.valid,
+            i_raw1=stage1.raw,
+            i_sums=gathered,
+            i_constants=self.const_data,
+            i_en2=stage2.valid,
+            i_raw2=stage2.raw,
+            i_sub2=stage2.sub,
+            o_word=word,
         )
-        with m.If(stage2.valid & stage2.raw):
-            m.d.sync += raw_word.eq(quarters[stage2.sub])
-        m.d.comb += word.eq(Mux(stage3.raw, raw_word, Cat(*values)))
         return word, stage3
 
     # -- destination -----------------------------------------------------------------------------
