@@ -185,13 +185,11 @@ class Compiler:
             return schedule(params, lowered, buffer, count, barrier, self.progress)
 
         times, rest = divmod(tokens, body)
-        made = part(body)
-        cycles = made.cycles + 1
-        if times > 1 or rest:
-            made = _looped(made, times, body)
-            if rest:
-                made = _joined(made, part(rest), times * body)
-            cycles = replay(params, made.program, made.after)
+        made = _looped(part(body), times, body)
+        if rest:
+            made = _joined(made, part(rest), times * body)
+        # In order, a RECV may issue before the scheduler would have chosen it.
+        cycles = replay(params, made.program, made.after)
         program = [*made.program, make(Op.HALT)]
         return dataclasses.replace(made, program=program, cycles=cycles), params
 

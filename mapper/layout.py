@@ -159,9 +159,13 @@ class Panel:
         those that take part.
         """
         runs: list[list] = []
+        by_copy: dict[int, list[Column]] = {}
+        for column in self.columns:
+            if column.layer == layer:
+                by_copy.setdefault(column.copy, []).append(column)
         for offset in range(self.span * self.copies):
             copy, within = divmod(offset, self.span)
-            mine = [c for c in self.columns if c.layer == layer and c.copy == copy]
+            mine = by_copy.get(copy)
             if not mine or not tiles >> (self.base + offset) % params.tiles & 1:
                 continue
             key = (mine[0].rots[within], tuple(c.col for c in mine))

@@ -1,7 +1,7 @@
 """List scheduling: the order of instructions, found by simulating the machine cycle by cycle.
 
 An item is one token in one segment. In every cycle the best task that program order allows and that the
-hardware could issue is issued; the order found is the program. Replayed in order it has the same timing.
+hardware could issue is issued; the order found is the program. Replayed in order it has the same timing, or a little better.
 
 A task that takes a row bank or a result queue slot is issued only if all items that have started can
 still be completed from there (`TileState`), so no order that was begun ends in a deadlock.
@@ -27,8 +27,8 @@ PATIENCE = 1_000_000
 class Policy:
     """What the scheduler prefers.
 
-    Items are ordered by token + skew * segment (`skew` None: segment by segment); the first `window` of
-    the unfinished ones are considered. Lower ranks are issued first.
+    Items are ordered by token + skew * segment (`skew` None: segment by segment); the first
+    `window` of the unfinished ones are considered. Lower ranks are issued first.
     """
 
     skew: int | None = None
@@ -140,20 +140,29 @@ class Scheduler:
         self.after_task = [_successors(s.tasks) for s in lowered]
         ranks = {op: 2 * i for i, op in enumerate(self.policy.ranks)}
         self.rank = [[self._rank(t, ranks) for t in s.tasks] for s in lowered]
-        order = sorted(
-            (t + s * (tokens if self.policy.skew is None else self.policy.skew), s, t)
-            for t in range(tokens)
-            for s in range(len(lowered))
-        )
+        order = self._order()
         self.items = {
             (t, s): _Item(
                 n, t, s, self._instrs(t, s), sum(x.op == Op.SEND for x in lowered[s].tasks)
             )
-            for n, (_, s, t) in enumerate(order)
+            for n, (s, t) in enumerate(order)
         }
-        self.queue = [self.items[t, s] for _, s, t in order]
+        self.queue = [self.items[t, s] for s, t in order]
         self.verdicts: dict[tuple[int, int], bool] = {}
         self.plan: list[tuple[_Item, int]] = []
+
+    def _order(self) -> list[tuple[int, int]]:
+        """(segment, token) by preference; segments behind a barrier come after all before it."""
+        skew = self.tokens if self.policy.skew is None else self.policy.skew
+        keys, phase, first = [], 0, 0
+        for segment in range(len(self.lowered)):
+            if self.barrier[segment]:
+                phase, first = phase + 1, segment
+            keys += [
+                (phase, token + skew * (segment - first), segment, token)
+                for token in range(self.tokens)
+            ]
+        return [(segment, token) for _, _, segment, token in sorted(keys)]
 
     def _rank(self, task: Task, ranks: dict[Op, int]) -> int:
         rank = ranks[task.op]
@@ -343,7 +352,7 @@ def schedule(
     progress: Callable[[int], None] = lambda items: None,
 ) -> Schedule:
     """The fastest order that the policies find for `tokens` tokens. Raises `ConfigError`."""
-    policies = POLICIES if tokens > 1 and not any(barrier) else POLICIES[:1]
+    policies = POLICIES if tokens > 1 else POLICIES[:1]
     found = [
         Scheduler(params, lowered, buffer, tokens, barrier, policy, progress=progress).run()
         for policy in policies

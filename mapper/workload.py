@@ -47,15 +47,15 @@ def build(
     shape = resolve(model)
     chosen = check_layers(shape, layers)
     policy = shape.policy if policy is None else policy
-    pattern_of = _pattern_of(policy, k, l, rank)
+    patterns = pattern_of(policy, k, l, rank)
     tokens = shape.tokens if tokens is None else tokens
     if tokens < 1:
         raise ConfigError(f"tokens: {tokens} must be at least 1")
     path = packaged_checkpoint(shape) if model in MODELS else checkpoint_path(model)
     if path is not None:
-        return _real(shape, path, chosen, policy, pattern_of, params, tokens, seed)
+        return _real(shape, path, chosen, policy, patterns, params, tokens, seed)
     return [
-        random_workload(shape, layer, policy, pattern_of, params, tokens, seed) for layer in chosen
+        random_workload(shape, layer, policy, patterns, params, tokens, seed) for layer in chosen
     ]
 
 
@@ -75,14 +75,14 @@ def shapes(
     """
     shape = resolve(model)
     policy = shape.policy if policy is None else policy
-    pattern_of = _pattern_of(policy, k, l, rank)
+    patterns = pattern_of(policy, k, l, rank)
     return [
-        zero_workload(shape, layer, policy, pattern_of, tokens)
+        zero_workload(shape, layer, policy, patterns, tokens)
         for layer in check_layers(shape, layers)
     ]
 
 
-def _pattern_of(policy: str, k: int | None, l: int | None, rank: int) -> PatternOf:
+def pattern_of(policy: str, k: int | None, l: int | None, rank: int) -> PatternOf:
     """Patterns by (name, n_in, n_out) under a policy with its options; None for `dense`."""
     if policy not in POLICIES:
         raise ConfigError(f"policy: {policy!r} is not one of {', '.join(POLICIES)}")

@@ -1,10 +1,17 @@
 """The cocotb test of a whole program: the simulation top does the run, Python waits for its end."""
 
+import time
+from pathlib import Path
+
 import cocotb
 from cocotb.triggers import RisingEdge
 
 
 @cocotb.test()
 async def program(dut) -> None:
-    """Wait until the run is finished; sim/runner.py checks what it left."""
+    """Wait until the run is finished, and say how long the program proper took; sim/runner.py checks the rest."""
+    await RisingEdge(dut.begun)
+    start = time.perf_counter()
     await RisingEdge(dut.finished)
+    wall = time.perf_counter() - start
+    Path(f"{cocotb.plusargs['results']}.wall").write_text(str(wall))

@@ -14,6 +14,7 @@ import enum
 import heapq
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -35,6 +36,8 @@ STRIDE = 64
 MAX_COMBINATIONS = 32
 #: Search steps of one packing; those that are found at all take few.
 NODES = 300
+#: Search steps of all packings on one number of tiles.
+ALL_NODES = 1500
 #: Exchanges of equal rectangles that are tried when a packing cannot be ordered.
 MAX_SHUFFLES = 8
 
@@ -113,6 +116,16 @@ class _Family:
     folded: int  #: D with all granules of a block in one tile; 0: not possible
     feeds: tuple["_Family", ...] = ()  #: L families behind an R family
 
+    def narrowest(self, params: Params) -> int:
+        """Tiles that the family covers at least."""
+        if self.role == RIGHT:  # windows can be as narrow as one group
+            return 1
+        timed = self.parts if params.row_groups == params.col_groups == self.blocks else 1
+        widths = [ceil_div(self.count, self.blocks) * self.parts // timed]
+        if self.folded:
+            widths.append(ceil_div(self.count, self.folded))
+        return min(widths)
+
     def items(self, form: _Form, tiles: int, k0: int = 0, count: int = 0) -> Iterator[_Item]:
         """Rectangles of a window (all blocks by default), the most parallel first."""
         if form is _Form.FOLDED:
@@ -139,6 +152,7 @@ def place(segments: list[Segment], params: Params, fixed: frozenset[str], seed: 
     families = [f for i, s in enumerate(segments) for f in _families(i, s, params, multiple)]
     cells = sum(_cells(f) for f in families)
     least = ceil_div(cells, params.row_groups * params.col_groups)
+    least = max(least, *(f.narrowest(params) for f in families))
     limit = params.tiles if "tiles" in fixed else MAX_TILES
     tiles = limit if "tiles" in fixed else least
     while tiles <= limit:
@@ -227,12 +241,21 @@ def _try(
                 return None
             choices.append(options)
     rng = np.random.default_rng(seed)
+    hopeless: set = set()  # sets of rectangles that could not be packed
+    steps = ALL_NODES
     for combination in _combinations(choices):
         items = [item for option in combination for item in option]
         band = math.gcd(*(item.blocks for item in items))
         shapes = [item.shape(band) for item in items]
-        found = pack(shapes, params.tiles, params.row_groups // band, params.col_groups, NODES)
+        kind = (band, frozenset(Counter(shapes).items()))
+        if kind in hopeless or steps <= 0:
+            continue
+        found, taken = pack(
+            shapes, params.tiles, params.row_groups // band, params.col_groups, min(NODES, steps)
+        )
+        steps -= taken
         if found is None:
+            hopeless.add(kind)
             continue
         spots = _spread(items, shapes, found, params)
         for _ in range(MAX_SHUFFLES):

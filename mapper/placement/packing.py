@@ -61,10 +61,12 @@ class _Search:
         """Band, tile and height of the largest step up of the free depth."""
         best = (-1, 0, 0)
         for band, free in enumerate(self.free):
-            for tile in range(self.tiles):
-                step = free[tile] - free[tile - 1]
-                if step > best[0]:
-                    best = (step, band, tile)
+            steps = [
+                here - before for here, before in zip(free, free[-1:] + free[:-1], strict=True)
+            ]
+            step = max(steps)
+            if step > best[0]:
+                best = (step, band, steps.index(step))
         step, band, tile = best
         if step <= 0:  # level everywhere: any place in the emptiest band is as good
             band = max(range(self.bands), key=lambda b: self.free[b][0])
@@ -94,12 +96,15 @@ class _Search:
 
 def pack(
     shapes: list[Shape], tiles: int, bands: int, depth: int, nodes: int
-) -> list[tuple[int, int]] | None:
-    """Tile and first band of each shape, or None if none was found within `nodes` search steps."""
+) -> tuple[list[tuple[int, int]] | None, int]:
+    """Tile and first band of each shape, or None if none was found within `nodes` search steps.
+
+    Returns that and the number of steps taken.
+    """
     search = _Search(shapes, tiles, bands, depth, nodes)
     if search.slack < 0 or not search.run():
-        return None
+        return None, nodes - max(search.nodes, 0)
     found: dict[Shape, list[tuple[int, int]]] = {}
     for shape, tile, band in search.placed:
         found.setdefault(shape, []).append((tile, band))
-    return [found[shape].pop(0) for shape in shapes]
+    return [found[shape].pop(0) for shape in shapes], nodes - search.nodes

@@ -9,7 +9,7 @@
 //   +length=N +timeout=N       register LEN; cycles after which a run is given up
 //   +weights=FILE              weights through the back door, read by the macros
 //   +dump=FILE                 wave dump
-// `finished` rises when everything is written.
+// `begun` rises when the program proper starts, `finished` when everything is written.
 
 `timescale 1ns / 1ns
 
@@ -21,6 +21,7 @@ module blockcim_sim;
 
   reg clk = 0;
   reg rst = 1;
+  reg begun = 0;
   reg finished = 0;
   always #5 clk = ~clk;
 
@@ -38,31 +39,44 @@ module blockcim_sim;
   reg [31:0] out_words = 0, in_beat = 0, out_beat = 0, cycle = 0;
   reg [7:0] stalls[0:MAX_STALLS-1];
   reg [31:0] stall_count = 0, stall_at = 0;
-  wire [1:0] stall = (stall_count != 0) ? stalls[stall_at[15:0]][1:0] : 2'b00;
+  reg prime = 0;
+  // What the run below sets is registered first: Verilator evaluates logic behind it twice a cycle.
+  reg rst_q = 1, prime_q = 0, we_q = 0;
+  reg [4:0] addr_q = 0;
+  reg [31:0] wdata_q = 0, stall_count_q = 0;
+  always @(posedge clk) begin
+    rst_q <= rst;
+    prime_q <= prime;
+    we_q <= reg_we;
+    addr_q <= reg_addr;
+    wdata_q <= reg_wdata;
+    stall_count_q <= stall_count;
+  end
+
+  wire [1:0] stall = (stall_count_q != 0) ? stalls[stall_at[15:0]][1:0] : 2'b00;
   wire in_valid = busy && have_beat && (out_words >= after) && (held || !stall[0]);
   wire out_ready = !stall[1];
 
   integer in_file = 0, after_file = 0, out_file = 0, got = 0;
   reg [STREAM-1:0] next_beat = 0;
   reg [31:0] next_after = 0;
-  reg prime = 0;
 
   always @(posedge clk) begin
     held <= in_valid && !in_ready;
-    stall_at <= !busy ? 0 : (stall_at + 1 >= stall_count) ? 0 : stall_at + 1;
+    stall_at <= !busy ? 0 : (stall_at + 1 >= stall_count_q) ? 0 : stall_at + 1;
     cycle <= busy ? cycle + 1 : 0;
-    if (prime || (in_valid && in_ready)) begin
+    if (prime_q || (in_valid && in_ready)) begin
       got = (in_file == 0) ? 0 : $fread(next_beat, in_file);
       beat <= next_beat;
       have_beat <= got != 0;
-      in_beat <= (prime || in_beat == BEATS - 1) ? 0 : in_beat + 1;
-      if (prime || in_beat == BEATS - 1) begin
+      in_beat <= (prime_q || in_beat == BEATS - 1) ? 0 : in_beat + 1;
+      if (prime_q || in_beat == BEATS - 1) begin
         next_after = 0;
         if (after_file != 0) got = $fread(next_after, after_file);
         after <= next_after;
       end
     end
-    if (prime) out_words <= 0;
+    if (prime_q) out_words <= 0;
     else if (out_valid && out_ready) begin
       if (out_file != 0) $fwrite(out_file, "%h\n", out_data);
       out_beat <= (out_beat == BEATS - 1) ? 0 : out_beat + 1;
@@ -71,8 +85,8 @@ module blockcim_sim;
   end
 
   blockcim_core core (
-      .clk(clk), .rst(rst),
-      .reg_addr(reg_addr), .reg_we(reg_we), .reg_wdata(reg_wdata), .reg_rdata(reg_rdata),
+      .clk(clk), .rst(rst_q),
+      .reg_addr(addr_q), .reg_we(we_q), .reg_wdata(wdata_q), .reg_rdata(reg_rdata),
       .in_valid(in_valid), .in_ready(in_ready), .in_data(beat),
       .out_valid(out_valid), .out_ready(out_ready), .out_data(out_data), .out_last(out_last),
       .irq(irq), .busy(busy)
@@ -92,8 +106,7 @@ module blockcim_sim;
       @(posedge clk);
       reg_we <= 0;
       reg_addr <= addr;
-      @(posedge clk);
-      @(posedge clk);
+      repeat (3) @(posedge clk);
       #1 value = reg_rdata;
     end
   endtask
@@ -118,6 +131,7 @@ module blockcim_sim;
       $fclose(file);
       @(posedge clk);
       reg_we <= 0;
+      begun = name == program_name;
       prime <= 1;
       @(posedge clk);
       prime <= 0;
@@ -125,8 +139,7 @@ module blockcim_sim;
       write_reg(5'd2, 1);
       @(posedge clk);
       reg_we <= 0;
-      @(posedge clk);
-      @(posedge clk);
+      repeat (4) @(posedge clk);
       while (busy && cycle < limit) @(posedge clk);
       @(posedge clk);
     end
