@@ -1,6 +1,6 @@
 """The engine: sequencer, tiles, buffer, drains and streams of one core, without its registers."""
 
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, ResetSignal, Signal
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, ResetSignal, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,7 +14,7 @@ from .spec.isa import Error
 from .spec.numeric import CONST_BITS
 from .spec.params import Params, clog2
 from .stream import StreamIn, StreamOut
-from .tile import control_layout
+from .tile import ID_BITS, control_layout
 
 #: Busy outputs that the performance counters count, besides `running`.
 COUNTED = ("in_busy", "load_busy", "pass_busy", "out_busy")
@@ -212,7 +212,7 @@ class Engine(wiring.Component):
                 "blockcim_tile",
                 i_clk=ClockSignal(),
                 i_rst=ResetSignal(),
-                i_id=t,
+                i_id=Const(t, ID_BITS),
                 **fills,
                 i_restart=self.start,
                 i_pass_start=seq.pass_go[t],

@@ -522,12 +522,15 @@ class Macro(_Part):
             m.d.comb += self.q.word_select(at, 32).eq(q)
 
 
+#: Modules of the structural view, each below the ones that instantiate it.
+STRUCTURAL_PARTS = (AdderTree, Granule, Column, ColumnGroup, RowSlice, Macro)
+
+
 def structural_verilog(params: Params) -> str:
     """Verilog of the structural view: every distinct module once, `blockcim_macro` last; deterministic text."""
-    parts = (AdderTree, Granule, Column, ColumnGroup, RowSlice, Macro)
     return "\n".join(
         verilog.convert(part(params, linked=True), name=part.name, emit_src=False, strip_internal_attrs=True)
-        for part in parts
+        for part in STRUCTURAL_PARTS
     )
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from mapper.program import program_bytes
-from rtl.spec.isa import ISA_VERSION, Error
-from rtl.spec.params import ConfigError, Params
+from rtl.spec.isa import Error
+from rtl.spec.params import ISA_VERSION, ConfigError, Params
 
 from .iss import Iss
 from .random_program import RandomProgram, random_program
@@ -145,7 +145,7 @@ def _texts(directory: Path, view: str) -> dict[str, str]:
 
 def verify(directory: str | Path, programs: int = 3) -> list[Check]:
     """All checks of a bundle. Raises `ConfigError` if it is not one, or no simulator is there."""
-    from benchmarks.adders import counts
+    from gen.cells import cell_counts  # Amaranth is needed here only
 
     where, params = Path(directory), bundle_params(directory)
     start = time.perf_counter()
@@ -159,7 +159,8 @@ def verify(directory: str | Path, programs: int = 3) -> list[Check]:
         run_random(params, "verilator", programs, stalls=True, illegal=True, texts=texts)
     )
     checks.append(run_random(params, "icarus", 0, stalls=True, texts=texts))
-    checks.append(Check("cells", True, str(counts(params))))
+    adders, total = cell_counts(params)["$add"], cell_counts(params).total()
+    checks.append(Check("cells", adders > 0, f"{adders} adders of {total} cells in an array"))
     took = time.perf_counter() - start
     checks.append(Check("time", True, f"{took:.1f} s"))
     return checks

@@ -35,9 +35,9 @@ STRIDE = 64
 #: Ways to shape the factors that are tried for one number of tiles.
 MAX_COMBINATIONS = 32
 #: Search steps of one packing; those that are found at all take few.
-NODES = 300
+NODES = 60
 #: Search steps of all packings on one number of tiles.
-ALL_NODES = 1500
+ALL_NODES = 2000
 #: Exchanges of equal rectangles that are tried when a packing cannot be ordered.
 MAX_SHUFFLES = 8
 
@@ -459,14 +459,18 @@ def _rotations(
     for first, rows, diagonal in pattern:
         free = ~taken[ring][:, :, first : first + rows].any(axis=2)
         usable &= free[:, (np.arange(h) + diagonal) % h]
+    untouched = ~taken[ring].any(axis=2)
     result: list[int] = []
     at = 0
     while at < len(ring):
         run = np.cumprod(usable[at:], axis=0, dtype=int).sum(axis=0)
-        best = int(run.argmax())
-        length = int(run[best])
+        length = int(run.max())
         if not length:
             return None
+        # Of equal runs, the one that breaks into the fewest untouched diagonals.
+        broken = untouched[at : at + length].sum(axis=0)
+        cost = sum(broken[(np.arange(h) + d) % h] for d in {d % h for _, _, d in pattern})
+        best = int(np.where(run == length, cost, cost.max() + 1).argmin())
         result += [(best + row) % h] * length
         for first, rows, diagonal in pattern:
             for tile in ring[at : at + length]:
