@@ -290,10 +290,9 @@ def _options(family: _Family, params: Params) -> Iterator[list[_Item]]:
 
 
 def _left_options(family: _Family, params: Params) -> Iterator[_Item]:
-    if family.folded:
-        yield from family.items(_Form.FOLDED, params.tiles)
+    folded = list(family.items(_Form.FOLDED, params.tiles)) if family.folded else []
     spread = list(family.items(_Form.SPREAD, params.tiles))
-    yield from spread
+    yield from _preferred(family, folded, spread, params)
     # One part after the other: the parts of a block share its column group, and a full diagonal
     # leaves rows for that only where the array is square and D takes all row groups. A second layer
     # would need all fills again.
@@ -305,20 +304,28 @@ def _left_options(family: _Family, params: Params) -> Iterator[_Item]:
 
 
 def _right_options(family: _Family, cut: bool, params: Params) -> Iterator[list[_Item]]:
+    folded = []
     if family.folded and not cut:
-        for item in family.items(_Form.FOLDED, params.tiles):
-            yield [item]
+        folded = [[item] for item in family.items(_Form.FOLDED, params.tiles)]
+    spread: list[list[_Item]] = []
     for size in _window_sizes(family.count, cut, params.granule):
-        starts = range(0, family.count, size)
-        found = False
-        for first in family.items(_Form.SPREAD, params.tiles, 0, size):
-            found = True
-            yield [
+        spread += [
+            [
                 dataclasses.replace(first, k0=k0, count=min(size, family.count - k0))
-                for k0 in starts
+                for k0 in range(0, family.count, size)
             ]
-        if found and not cut:
-            return
+            for first in family.items(_Form.SPREAD, params.tiles, 0, size)
+        ]
+        if spread and not cut:
+            break
+    yield from _preferred(family, folded, spread, params)
+
+
+def _preferred(family: _Family, folded: list, spread: list, params: Params) -> list:
+    """Folded first where it takes whole diagonals, else last: broken ones fit badly together."""
+    wide = max(map(len, family.columns))
+    whole = params.row_groups == params.col_groups == family.folded * family.parts
+    return folded + spread if whole and wide == family.parts else spread + folded
 
 
 def _window_sizes(count: int, cut: bool, granule: int) -> Iterator[int]:

@@ -1,0 +1,69 @@
+"""The core on RTL against the ISS: random programs on configurations that differ in every parameter."""
+
+import pytest
+
+from rtl.spec.params import Params
+from sim.verify import run_random
+
+SMALL = {"act_depth": 64, "const_depth": 32, "prog_depth": 256}
+CONFIGS = {
+    "base": {"rows": 16, "cols": 16, "granule": 4, "lanes": 8, "tiles": 4},
+    "act4-two-ports-narrow-stream": {
+        "rows": 16,
+        "cols": 8,
+        "granule": 4,
+        "lanes": 8,
+        "tiles": 3,
+        "drain_ports": 2,
+        "act_bits": 4,
+        "stream_width": 16,
+    },
+    "full-tree-four-ports": {
+        "rows": 8,
+        "cols": 16,
+        "granule": 4,
+        "lanes": 16,
+        "tiles": 5,
+        "drain_ports": 4,
+        "tree": "full",
+        "weight_bits": 4,
+        "dac_bits": 4,
+        "stream_width": 32,
+    },
+    "granule-6-one-tile": {
+        "rows": 12,
+        "cols": 18,
+        "granule": 6,
+        "lanes": 12,
+        "tiles": 1,
+        "weight_bits": 2,
+        "dac_bits": 8,
+        "act_depth": 48,
+    },
+}
+
+
+def check(name, simulator, seed, **options):
+    params = Params.from_dict(SMALL | CONFIGS[name])
+    result = run_random(params, simulator, seed, **options)
+    assert result.good, f"{result.name}: {result.detail} (tests/cosim/test_core.py, config {name})"
+
+
+@pytest.mark.icarus
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("stalls", [False, True], ids=["free", "stalls"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_random_program_on_icarus(need, name, stalls, seed):
+    check(name, need("icarus"), seed, stalls=stalls)
+
+
+@pytest.mark.icarus
+@pytest.mark.parametrize("seed", range(100, 112))
+def test_illegal_program_stops_with_code_and_pc(need, seed):
+    check("base", need("icarus"), seed, stalls=seed % 2 == 1, illegal=True, size=70)
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize("seed", range(6))
+def test_random_program_on_verilator(need, seed):
+    check("act4-two-ports-narrow-stream", need("verilator"), seed, stalls=seed % 2 == 1)

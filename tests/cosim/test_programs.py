@@ -1,0 +1,82 @@
+"""Compiled programs on RTL: outputs equal to golden, cycles equal to the ISS, through both doors and views."""
+
+import pytest
+
+from mapper import program as program_files
+from mapper.compile import Compiler
+from rtl.spec.params import ConfigError, Params
+from sim.execute import execute
+from sim.fuzz import random_case, run_case
+from sim.verify import run_random
+
+
+def fitting(count: int, first: int = 1000):
+    """Seeds of random cases that fit their arrays."""
+    found = []
+    seed = first
+    while len(found) < count:
+        try:
+            strategy, params, work = random_case(seed)
+            Compiler(strategy, params, seed=seed).compile(work)
+            found.append(seed)
+        except ConfigError:
+            pass
+        seed += 1
+    return found
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    strategy, params, work = random_case(fitting(1)[0])
+    where = tmp_path_factory.mktemp("program") / "p"
+    program_files.write(Compiler(strategy, params).compile(work), where)
+    return where
+
+
+@pytest.mark.icarus
+@pytest.mark.parametrize("stalls", [False, True], ids=["free", "stalls"])
+@pytest.mark.parametrize("seed", fitting(8))
+def test_random_layer_on_icarus(need, seed, stalls):
+    outcome = run_case(seed, need("icarus"), stalls=stalls)
+    assert (outcome.mismatches, outcome.first) == (0, "")
+    assert outcome.cycles == outcome.cycles_iss
+    assert outcome.outputs_checked > 0
+
+
+@pytest.mark.icarus
+@pytest.mark.parametrize("view", ["behavioural", "structural"])
+def test_front_door_gives_the_same(need, directory, view):
+    outcome = execute(directory, need("icarus"), front_door=True, view=view)
+    assert outcome.good, outcome.first
+
+
+@pytest.mark.verilator
+def test_verilator_runs_the_same_directory(need, directory):
+    outcome = execute(directory, need("verilator"))
+    assert outcome.good, outcome.first
+    assert outcome.cycles_per_second > 0
+
+
+@pytest.mark.icarus
+def test_waves_are_written(need, directory, tmp_path):
+    dump = tmp_path / "waves.fst"
+    execute(directory, need("icarus"), dump=dump)
+    assert dump.stat().st_size > 1000
+
+
+@pytest.mark.icarus
+def test_broken_rtl_is_found(need):
+    """A shift that rounds down instead of half up must show."""
+    from gen.emit import emit
+
+    params = Params.from_dict(
+        {"rows": 16, "cols": 16, "granule": 4, "lanes": 8, "tiles": 4, "act_depth": 64}
+        | {"const_depth": 32, "prog_depth": 256}
+    )
+    texts = emit(params, "behavioural")
+    good = "((50'sd1 << shift[i]) >>> 1)"
+    assert good in texts["blockcim_requantise.v"]
+    texts["blockcim_requantise.v"] = texts["blockcim_requantise.v"].replace(good, "50'sd0")
+    result = run_random(params, need("icarus"), 0, stalls=False, texts=texts)
+    assert not result.good
+    assert "output word" in result.detail

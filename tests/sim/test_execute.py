@@ -1,0 +1,121 @@
+"""`sim run`: what it writes, what it finds, what it refuses."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from mapper import program as program_files
+from mapper.compile import Compiler
+from mapper.cycles import random_stalls
+from rtl.spec.params import ConfigError
+from sim.cli import main
+from sim.execute import compare, execute, run_iss
+from sim.fuzz import random_case
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    seed = 2000
+    while True:
+        try:
+            strategy, params, work = random_case(seed)
+            program = Compiler(strategy, params).compile(work)
+            break
+        except ConfigError:
+            seed += 1
+    where = tmp_path_factory.mktemp("compiled") / "p"
+    program_files.write(program, where)
+    return where
+
+
+@pytest.fixture
+def directory(compiled, tmp_path):
+    return shutil.copytree(compiled, tmp_path / "p")
+
+
+def test_iss_equals_golden_and_extends_the_report(directory):
+    outcome = execute(directory, "iss")
+    assert outcome.good and outcome.outputs_checked > 0
+    report = json.loads((directory / "report.json").read_text())
+    assert report["mismatches"] == 0
+    assert report["cycles"] == report["cycles_predicted"] == outcome.cycles
+    assert report["simulator"] == "iss"
+
+
+def test_stalls_cost_cycles_and_change_nothing_else(directory):
+    free = execute(directory, "iss")
+    stalled = execute(directory, "iss", stalls=random_stalls(3, rate=0.6) * 3)
+    assert stalled.mismatches == 0
+    assert stalled.cycles > free.cycles
+
+
+def test_first_mismatch_is_named(directory):
+    program = program_files.load(directory)
+    outputs = run_iss(program).outputs.copy()
+    packet = program.output_packets[-1]
+    outputs[packet.first, 1] ^= 1
+    checked, wrong, first = compare(program, outputs)
+    assert wrong == 1 and checked > 1
+    assert packet.matrix in first
+    for word in ("layer", "token", "block", "channel", "expected", "got"):
+        assert word in first
+
+
+def test_changed_weight_is_found(directory):
+    path = directory / "weights/weights.bin"
+    weights = np.frombuffer(path.read_bytes(), np.int8).copy()
+    used = np.flatnonzero(weights)
+    weights[used] = -weights[used]
+    path.write_bytes(weights.tobytes())
+    assert execute(directory, "iss").mismatches > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "nowhere"], "no such program directory"),
+        (["run", "DIR", "--simulator", "spice"], "'spice' is not one of iss, verilator, icarus"),
+        (["run", "DIR", "--simulator", "iss", "--stalls", "2"], "outside 0..1"),
+        (["run", "DIR", "--simulator", "iss", "--dump", "x.fst"], "the ISS has no waves"),
+        (["verify", "DIR"], "not an emitted bundle"),
+        (["main", "--strategy", "magic"], "'magic' is not one of"),
+        (["paint"], "invalid choice"),
+        (["run", "DIR", "--colour"], "unrecognized arguments"),
+    ],
+)
+def test_bad_command_lines(directory, capsys, arguments, message, tmp_path):
+    bundle = tmp_path / "empty"
+    bundle.mkdir()
+    where = str(bundle if arguments[0] == "verify" else directory)
+    assert main([where if a == "DIR" else a for a in arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("sim: error: ") and error.count("\n") == 1
+
+
+def test_foreign_configuration_is_refused(directory, capsys):
+    text = (directory / "params.toml").read_text()
+    (directory / "params.toml").write_text(text.replace("cores = 1", "cores = 2"))
+    assert main(["run", str(directory), "--simulator", "iss"]) == 2
+    assert "config hash" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["program.bin", "weights/weights.bin", "matrices.npz", "packets.json"])
+def test_truncated_file_is_named(directory, capsys, name):
+    path = directory / name
+    path.write_bytes(path.read_bytes()[:-7])
+    assert main(["run", str(directory), "--simulator", "iss"]) == 2
+    assert name.split("/")[-1] in capsys.readouterr().err
+
+
+def test_missing_simulator_is_one_line(directory, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["run", str(directory), "--simulator", "icarus"]) == 2
+    assert "iverilog not found; apt-get install iverilog" in capsys.readouterr().err
+
+
+def test_json_prints_the_report(directory, capsys):
+    assert main(["run", str(directory), "--simulator", "iss", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["mismatches"] == 0
