@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from rtl.spec.isa import Op
+from rtl.spec.isa import Instr, Op
 from rtl.spec.params import Params
 
 from .cycles import drain_values, fields
@@ -44,7 +44,7 @@ def resources(lowered: list[Lowered], params: Params) -> Load:
         op: sum(t.fields["words"] for t in tasks if t.op == op)
         for op in (Op.LOAD, Op.SEND, Op.RECV)
     }
-    drains = [fields(t) for t in tasks if t.op == Op.DRAIN]
+    drains = [fields(Instr(t.op, t.fields)) for t in tasks if t.op == Op.DRAIN]
     steps = sum(len(drain_values(f, params)) for f in drains)
     written = sum(f["words"] for f in drains if not f["rows"])
     ports, received = params.drain_ports, words[Op.RECV]

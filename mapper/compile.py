@@ -14,7 +14,7 @@ from rtl.spec.isa import Instr, Op, make
 from rtl.spec.params import ConfigError, Params
 
 from . import picture, report
-from .graph import Segment, Workload
+from .graph import Matrix, Segment, Workload
 from .image import const_image, weight_image
 from .layout import Placement
 from .lower import Constants, Lowered, lower
@@ -30,7 +30,7 @@ RING = 4
 #: Largest depth that each parameter can grow to, see `Params`.
 DEPTH_LIMITS = {"act_depth": 1 << 16, "const_depth": 1 << 16, "prog_depth": 1 << 20}
 
-Progress = Callable[[int], None]
+Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -231,14 +231,15 @@ def _shape_key(workload: Workload) -> tuple:
     return (
         workload.tokens,
         tuple(
-            (s.name, bool(workload.barrier.get(s.name, False)))
-            + tuple(
-                (m.name, m.n_in, m.n_out, m.rank, tuple(f.shape for f in m.factors))
-                for m in s.matrices
-            )
+            (s.name, bool(workload.barrier.get(s.name, False)), *map(_matrix_key, s.matrices))
             for s in workload.segments
         ),
     )
+
+
+def _matrix_key(matrix: Matrix) -> tuple:
+    shapes = tuple(factor.shape for factor in matrix.factors)
+    return (matrix.name, matrix.n_in, matrix.n_out, matrix.rank, shapes)
 
 
 def _named(packet: Packet, segments: list[Segment], params: Params) -> StreamPacket:

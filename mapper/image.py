@@ -6,7 +6,7 @@ from rtl.spec import numeric
 from rtl.spec.params import ConfigError, Params
 
 from .graph import Factor, Segment
-from .layout import DENSE, LEFT, Panel, Placement, ceil_div, input_map
+from .layout import LEFT, DensePanel, Panel, Placement, ceil_div, input_map
 from .lower import Constants, live_blocks
 
 
@@ -24,7 +24,7 @@ def weight_image(segments: list[Segment], placement: Placement) -> np.ndarray:
     cells = np.zeros((p.tiles, p.row_groups, p.granule, p.col_groups, p.granule), dtype=np.int8)
     view = cells.transpose(0, 1, 3, 2, 4)
     for panel in placement.panels:
-        if panel.role == DENSE:
+        if isinstance(panel, DensePanel):
             matrix = segments[panel.segment].matrices[panel.matrix]
             where = panel.granules(p)
             view[tuple(np.moveaxis(where, -1, 0))] = _dense_granules(matrix, panel, p)

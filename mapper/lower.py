@@ -8,6 +8,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rtl.spec.isa import Op
 from rtl.spec.numeric import needed_acc_bits
@@ -41,7 +42,7 @@ class Task:
     """An instruction without its buffer address, and what it must wait for in program order."""
 
     op: Op
-    fields: Mapping[str, int | tuple[int, ...]]
+    fields: Mapping[str, Any]  #: int, or tuple of int for a field with a count
     needs: int = 0  #: bit mask of tasks of the same segment that must issue before
     region: int = -1  #: region that `addr` is relative to, -1: none
     effects: Effects = NO_EFFECTS
@@ -651,7 +652,7 @@ def _row_runs(
         if offset + panel.count > params.granule and offset:
             raise ConfigError(f"{matrix.name}: a window of {panel.count} blocks straddles granules")
         group, position = divmod(slice_number, left.blocks)
-        length = min(end - at, blocks - slice_number)
+        length = min(end - at, blocks - slice_number, 16)
         fields = {"d_m0": position, "d_row": left.row, "d_rpart": left.rpart, "d_part": part}
         if left.shifts:
             # Rows wrap around inside a tile, which takes one drain before and one behind the wrap.

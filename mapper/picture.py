@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from .graph import Segment
-from .layout import DENSE, RIGHT, Placement, ceil_div
+from .layout import RIGHT, DensePanel, Placement, ceil_div
 
 #: Pixels of a granule cell (at most), of the side of an array, and between arrays.
 CELL, SIDE, GAP = 12, 96, 18
@@ -70,7 +70,7 @@ def _fill(placement: Placement) -> float:
 def _cells(placement: Placement) -> Iterator[tuple[tuple[int, int], str, np.ndarray]]:
     """(segment, matrix), role and granule positions of everything that is placed."""
     for panel in placement.panels:
-        if panel.role == DENSE:
+        if isinstance(panel, DensePanel):
             yield (panel.segment, panel.matrix), panel.role, panel.granules(placement.params)
         else:
             for column in panel.columns:

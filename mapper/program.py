@@ -197,8 +197,8 @@ def _write_files(program: Program, where: Path) -> None:
         files["placement.json"] = _json(placement_dict(program.placement))
     for name, data in files.items():
         (where / name).write_bytes(data)
-    np.savez(where / "matrices.npz", **_factor_arrays(program.workload))
-    np.savez(where / "inputs.npz", **program.workload.inputs)
+    np.savez(where / "matrices.npz", allow_pickle=False, **_factor_arrays(program.workload))
+    np.savez(where / "inputs.npz", allow_pickle=False, **program.workload.inputs)
 
 
 def _json(value) -> bytes:
@@ -276,15 +276,16 @@ def load(directory: str | Path) -> Program:
     report = _load_json(where / "report.json")
     picture = where / "occupancy.svg"
     return Program(
-        params,
-        program,
-        weights,
-        constants,
-        inputs,
-        after,
-        *packets,
-        work,
-        report,
+        params=params,
+        instructions=program,
+        weights=weights,
+        constants=constants,
+        inputs=inputs,
+        after=after,
+        input_packets=packets[0],
+        output_packets=packets[1],
+        workload=work,
+        report=report,
         picture=picture.read_text(encoding="utf-8") if picture.exists() else "",
     )
 

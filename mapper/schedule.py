@@ -1,7 +1,8 @@
 """List scheduling: the order of instructions, found by simulating the machine cycle by cycle.
 
-An item is one token in one segment. In every cycle the best task that program order allows and that the
-hardware could issue is issued; the order found is the program. Replayed in order it has the same timing, or a little better.
+An item is one token in one segment. In every cycle the best task that program order allows and that
+the hardware could issue is issued; the order found is the program. Replayed in order it has the same
+timing, or a slightly better one.
 
 A task that takes a row bank or a result queue slot is issued only if all items that have started can
 still be completed from there (`TileState`), so no order that was begun ends in a deadlock.
@@ -126,7 +127,7 @@ class Scheduler:
         barrier: list[bool],
         policy: Policy | None = None,
         make_model: Callable[[Params, list[int]], CycleModel] = CycleModel,
-        progress: Callable[[int], None] = lambda items: None,
+        progress: Callable[[int], object] = lambda items: None,
     ):
         self.params, self.lowered, self.buffer = params, lowered, buffer
         self.tokens, self.barrier = tokens, barrier
@@ -349,7 +350,7 @@ def schedule(
     buffer: Regions,
     tokens: int,
     barrier: list[bool],
-    progress: Callable[[int], None] = lambda items: None,
+    progress: Callable[[int], object] = lambda items: None,
 ) -> Schedule:
     """The fastest order that the policies find for `tokens` tokens. Raises `ConfigError`."""
     policies = POLICIES if tokens > 1 else POLICIES[:1]

@@ -403,7 +403,7 @@ def _panels(
     """Panels with rotations, in the order of processing; None if diagonals cannot be shared out."""
     g, h = params.row_groups, params.col_groups
     taken = np.zeros((params.tiles, h, g), dtype=bool)
-    panels: list[Panel | None] = [None] * len(items)
+    panels: dict[int, Panel] = {}
     # What needs several diagonals at once goes first, then by size: small ones fill what is left.
     order = sorted(
         range(len(items)),
@@ -414,10 +414,11 @@ def _panels(
         ),
     )
     for i in order:
-        panels[i] = _panel(items[i], spots[i], band, taken, params)
-        if panels[i] is None:
+        panel = _panel(items[i], spots[i], band, taken, params)
+        if panel is None:
             return None
-    return panels
+        panels[i] = panel
+    return [panels[i] for i in range(len(items))]
 
 
 def _panel(
@@ -464,9 +465,9 @@ def _rotations(
     h = taken.shape[1]
     usable = np.ones((len(ring), h), dtype=bool)  # [tile, diagonal of block 0, part 0]
     for first, rows, diagonal in pattern:
-        free = ~taken[ring][:, :, first : first + rows].any(axis=2)
+        free = np.logical_not(taken[ring][:, :, first : first + rows].any(axis=2))
         usable &= free[:, (np.arange(h) + diagonal) % h]
-    untouched = ~taken[ring].any(axis=2)
+    untouched = np.logical_not(taken[ring].any(axis=2))
     result: list[int] = []
     at = 0
     while at < len(ring):
@@ -476,7 +477,8 @@ def _rotations(
             return None
         # Of equal runs, the one that breaks into the fewest untouched diagonals.
         broken = untouched[at : at + length].sum(axis=0)
-        cost = sum(broken[(np.arange(h) + d) % h] for d in {d % h for _, _, d in pattern})
+        offsets = np.array(sorted({d % h for _, _, d in pattern}))
+        cost = broken[(np.arange(h)[:, None] + offsets) % h].sum(axis=1)
         best = int(np.where(run == length, cost, cost.max() + 1).argmin())
         result += [(best + row) % h] * length
         for first, rows, diagonal in pattern:

@@ -20,13 +20,13 @@ def factor(rng: np.random.Generator, shape: tuple[int, int, int], params: Params
         rng.integers(low, high, shape, dtype=np.int8, endpoint=True),
         rng.integers(-limit, limit, outputs, dtype=np.int32, endpoint=True),
         rng.integers(1 << 14, 1 << 15, outputs).astype(np.uint16),
-        np.full(outputs, min(31, 13 + params.weight_bits + int(fan_in**0.5).bit_length()), np.uint8),
+        np.full(
+            outputs, min(31, 13 + params.weight_bits + int(fan_in**0.5).bit_length()), np.uint8
+        ),
     )
 
 
-def monarch(
-    rng, params, name, k, l_blocks, p, s, rank=1, n_in=None, n_out=None, layer=0
-) -> Matrix:
+def monarch(rng, params, name, k, l_blocks, p, s, rank=1, n_in=None, n_out=None, layer=0) -> Matrix:
     """A Monarch matrix of random factors; n_in and n_out below k * p and l * s are padding."""
     right = factor(rng, (k, p, rank * l_blocks), params, bias=False)
     left = factor(rng, (l_blocks, rank * k, s), params, bias=True)
@@ -55,7 +55,9 @@ def run(program: Program) -> int:
     result = iss.run(program.words, program.inputs, program.after)
     assert result.error == 0, f"{result.error.name} at pc {result.pc}"
     expected = {
-        (segment.name, matrix.name): run_matrix(matrix, program.workload.inputs[segment.name], params)
+        (segment.name, matrix.name): run_matrix(
+            matrix, program.workload.inputs[segment.name], params
+        )
         for segment in program.workload.segments
         for matrix in segment.matrices
     }

@@ -71,7 +71,7 @@ def test_dense_matches_golden(sizes):
 def test_windows_of_blocks_match_golden():
     """R has 8 blocks of two parts, 4 tiles wide, on a core of 3."""
     params = SMALL.replace(tiles=3)
-    form = (8, 4, 16, 4)
+    form = (8, 4, 8, 4)
     program = check("densemap", params, chain(form), fixed={"tiles"})
     assert [p.k0 for p in program.placement.panels if p.role == "R"] != [0]
 

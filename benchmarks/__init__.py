@@ -1,0 +1,1 @@
+"""Measurements: every number that the project claims, from one command (`python -m benchmarks`)."""

@@ -1,0 +1,129 @@
+"""RTL: equality on both simulators, simulation speed under cocotb and in a bare C++ loop, the main job warm."""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from gen.emit import emit
+from mapper import program as program_files
+from mapper import workload as workloads
+from mapper.compile import Compiler
+from mapper.program import Program
+from rtl.spec.params import Params
+from sim.execute import execute
+from sim.fuzz import fuzz
+from sim.runner import FAST_CODE, VERILATOR_ARGS
+from sim.tools import find_verilator
+
+from .mapping import program
+from .measure import Row
+
+#: Runs of a timing; the median counts.
+RUNS = 5
+
+
+def rows() -> Iterator[Row]:
+    """All rows of this group."""
+    with tempfile.TemporaryDirectory(prefix="blockcim-") as scratch:
+        work = Path(scratch)
+        yield from _equal(work)
+        yield from _speed(work)
+    yield Row("warm main job (make sim), seconds", _main_job(), "<=", 90)
+    result = fuzz(40, 5000, rtl_every=10)
+    note = f"{result['rtl']} cases on Verilator, with and without stalls"
+    yield Row("fuzz on RTL: mismatches", result["mismatches"], "=", 0, note)
+    yield Row("fuzz on RTL: cycle differences", result["cycle_differences"], "=", 0, note)
+
+
+def _equal(work: Path) -> Iterator[Row]:
+    """Mismatches and cycle differences, MiniLM layer and reference layer, both simulators."""
+    for name, made in _layers():
+        where = work / name
+        program_files.write(made, where)
+        for simulator in ("verilator", "icarus"):
+            outcome = execute(where, simulator)
+            label = f"{name}, {simulator}"
+            yield Row(f"mismatches, {label}", outcome.mismatches, "=", 0)
+            yield Row(f"RTL - ISS cycles, {label}", outcome.cycles - outcome.cycles_iss, "=", 0)
+
+
+def _layers() -> Iterator[tuple[str, Program]]:
+    params = Params.load("minilm")
+    for strategy, policy in (("densemap", None), ("sparsemap", None), ("linear", "dense")):
+        (layer,) = workloads.build("minilm", [0], params=params, policy=policy, tokens=4)
+        yield f"minilm-{strategy}", Compiler(strategy, params).compile(layer)
+    yield "reference-A-densemap", program("densemap", "pad")
+    yield "reference-A-sparsemap", program("sparsemap", "pad")
+    yield "reference-A-linear", program("linear", "dense")
+    yield "reference-B-densemap", program("densemap", "rect")
+
+
+def _speed(work: Path) -> Iterator[Row]:
+    """Cycles a second of the reference layer's densemap core, 64 tokens."""
+    made = program("densemap", "pad", 64)
+    where = work / "speed"
+    program_files.write(made, where)
+    execute(where, "verilator")
+    rates = [execute(where, "verilator").cycles_per_second for _ in range(RUNS)]
+    cocotb = statistics.median(rates)
+    yield Row("cycles/s under cocotb and Verilator, A densemap", cocotb, ">=", 300_000)
+    bare = _bare_rate(made, work)
+    yield Row("cycles/s in a bare C++ loop", bare)
+    yield Row("cocotb / bare loop", cocotb / bare, ">=", 0.5)
+
+
+def _bare_rate(made: Program, work: Path) -> float:
+    """Cycles a second of the same sources with Verilator's own main, from runs of 64 and of 16 tokens.
+
+    Whole processes are timed; the difference of two lengths leaves the steady state.
+    """
+    tool, build = find_verilator(), work / "bare"
+    build.mkdir()
+    texts = {n: t for n, t in emit(made.params, "behavioural").items() if n.endswith(".v")}
+    for name, text in texts.items():
+        (build / name).write_text(text.replace("finished = 1;", "finished = 1; $finish;"))
+    command = [str(tool.path), "--binary", *VERILATOR_ARGS, "--top-module", "blockcim_sim"]
+    command += ["-Mdir", str(build), "-MAKEFLAGS", f'"{FAST_CODE}"', *map(str, build.glob("*.v"))]
+    subprocess.run(command, check=True, capture_output=True, env=tool.environ())
+    short = _repeated(made, 1)
+    long = _repeated(made, 6)
+    times, counts = [], []
+    for repeats in (short, long):
+        code = work / f"bare{len(times)}.bin"
+        code.write_bytes(repeats)
+        runs = []
+        for _ in range(RUNS):
+            start = time.perf_counter()
+            done = subprocess.run(
+                [str(build / "Vblockcim_sim"), f"+program={code}", f"+results={work / 'bare.txt'}"],
+                check=True,
+                capture_output=True,
+            )
+            assert done.returncode == 0
+            runs.append(time.perf_counter() - start)
+        values = dict(map(int, line.split()) for line in (work / "bare.txt").read_text().splitlines())
+        times.append(statistics.median(runs))
+        counts.append(values[10])
+    return (counts[1] - counts[0]) / (times[1] - times[0])
+
+
+def _repeated(made: Program, times: int) -> bytes:
+    """The program's compute instructions `times` times over whatever is in the buffer, without streams."""
+    from rtl.spec.isa import Op
+
+    body = [i for i in made.instructions if i.op in (Op.LOAD, Op.PASS, Op.DRAIN)]
+    halt = [i for i in made.instructions if i.op == Op.HALT]
+    return program_files.program_bytes([*(body * times), *halt], made.params)
+
+
+def _main_job() -> float:
+    """Seconds of the main job once everything is built."""
+    command = [sys.executable, "-m", "sim", "main"]
+    subprocess.run(command, check=True, capture_output=True)
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
