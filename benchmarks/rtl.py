@@ -8,15 +8,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from gen.emit import emit
 from mapper import program as program_files
 from mapper import workload as workloads
 from mapper.compile import Compiler
 from mapper.program import Program
+from rtl.spec.isa import width
 from rtl.spec.params import Params
-from sim.execute import execute
+from sim.execute import execute, run_iss
 from sim.fuzz import fuzz
-from sim.runner import FAST_CODE, VERILATOR_ARGS
+from sim.iss import pack_elements
+from sim.runner import CONTROL_FILE, FAST_CODE, VERILATOR_ARGS
 from sim.tools import find_verilator
 
 from .mapping import program
@@ -71,53 +75,59 @@ def _speed(work: Path) -> Iterator[Row]:
     rates = [execute(where, "verilator").cycles_per_second for _ in range(RUNS)]
     cocotb = statistics.median(rates)
     yield Row("cycles/s under cocotb and Verilator, A densemap", cocotb, ">=", 300_000)
-    bare = _bare_rate(made, work)
+    bare = _bare_rate(work)
     yield Row("cycles/s in a bare C++ loop", bare)
     yield Row("cocotb / bare loop", cocotb / bare, ">=", 0.5)
 
 
-def _bare_rate(made: Program, work: Path) -> float:
+def _bare_rate(work: Path) -> float:
     """Cycles a second of the same sources with Verilator's own main, from runs of 64 and of 16 tokens.
 
-    Whole processes are timed; the difference of two lengths leaves the steady state.
+    Whole processes are timed, weights and program loading included; the difference of two lengths leaves the steady
+    state. Program words, loaded one a cycle, count as cycles.
     """
+    long, short = program("densemap", "pad", 64), program("densemap", "pad", 16)
     tool, build = find_verilator(), work / "bare"
     build.mkdir()
-    texts = {n: t for n, t in emit(made.params, "behavioural").items() if n.endswith(".v")}
+    params = long.params
+    texts = {n: t for n, t in emit(params, "behavioural").items() if n.endswith(".v")}
     for name, text in texts.items():
         (build / name).write_text(text.replace("finished = 1;", "finished = 1; $finish;"))
-    command = [str(tool.path), "--binary", *VERILATOR_ARGS, "--top-module", "blockcim_sim"]
-    command += ["-Mdir", str(build), "-MAKEFLAGS", f'"{FAST_CODE}"', *map(str, build.glob("*.v"))]
-    subprocess.run(command, check=True, capture_output=True, env=tool.environ())
-    short = _repeated(made, 1)
-    long = _repeated(made, 6)
+    (build / "control.vlt").write_text(CONTROL_FILE)
+    command = [str(tool.path), "--cc", "--exe", "--main", *VERILATOR_ARGS]
+    command += ["--top-module", "blockcim_sim", "-Mdir", str(build), str(build / "control.vlt")]
+    command += sorted(map(str, build.glob("*.v")))
+    make = ["make", "-j2", "-C", str(build), "-f", "Vblockcim_sim.mk", FAST_CODE]
+    for step in (command, make):
+        subprocess.run(step, check=True, capture_output=True, env=tool.environ())
     times, counts = [], []
-    for repeats in (short, long):
-        code = work / f"bare{len(times)}.bin"
-        code.write_bytes(repeats)
+    for made in (short, long):
+        arguments, cycles = _bare_arguments(made, params, build)
         runs = []
         for _ in range(RUNS):
             start = time.perf_counter()
-            done = subprocess.run(
-                [str(build / "Vblockcim_sim"), f"+program={code}", f"+results={work / 'bare.txt'}"],
-                check=True,
-                capture_output=True,
-            )
-            assert done.returncode == 0
+            subprocess.run(arguments, check=True, capture_output=True)
             runs.append(time.perf_counter() - start)
-        values = dict(map(int, line.split()) for line in (work / "bare.txt").read_text().splitlines())
         times.append(statistics.median(runs))
-        counts.append(values[10])
+        counts.append(cycles)
     return (counts[1] - counts[0]) / (times[1] - times[0])
 
 
-def _repeated(made: Program, times: int) -> bytes:
-    """The program's compute instructions `times` times over whatever is in the buffer, without streams."""
-    from rtl.spec.isa import Op
-
-    body = [i for i in made.instructions if i.op in (Op.LOAD, Op.PASS, Op.DRAIN)]
-    halt = [i for i in made.instructions if i.op == Op.HALT]
-    return program_files.program_bytes([*(body * times), *halt], made.params)
+def _bare_arguments(made: Program, params: Params, build: Path) -> tuple[list[str], int]:
+    """Command line of the bare simulation for a program, and the cycles it takes in all."""
+    files = {
+        "program": program_files.program_bytes(made.instructions, params),
+        "in": pack_elements(made.inputs, params).reshape(-1, params.stream_bits // 8)[:, ::-1].tobytes(),
+        "after": np.asarray(made.after).astype(">u4").tobytes(),
+        "weights": made.weights.tobytes(),
+    }
+    arguments = [str(build / "Vblockcim_sim")]
+    for name, data in files.items():
+        path = build / f"{name}{made.workload.tokens}"
+        path.write_bytes(data)
+        arguments.append(f"+{name}={path}")
+    loading = len(made.instructions) * width(params) // 32
+    return arguments, run_iss(made).cycles + loading
 
 
 def _main_job() -> float:

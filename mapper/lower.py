@@ -652,7 +652,7 @@ def _row_runs(
         if offset + panel.count > params.granule and offset:
             raise ConfigError(f"{matrix.name}: a window of {panel.count} blocks straddles granules")
         group, position = divmod(slice_number, left.blocks)
-        length = min(end - at, blocks - slice_number, 16)
+        length = min(end - at, blocks - slice_number)
         fields = {"d_m0": position, "d_row": left.row, "d_rpart": left.rpart, "d_part": part}
         if left.shifts:
             # Rows wrap around inside a tile, which takes one drain before and one behind the wrap.

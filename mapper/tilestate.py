@@ -6,6 +6,9 @@ does: a prefix of a program that it accepts is correct, and one that it can comp
 
 from dataclasses import dataclass, field
 
+#: Steps a task of the search for an order.
+SEARCH = 10
+
 
 @dataclass(frozen=True)
 class Effects:
@@ -97,11 +100,13 @@ class TileState:
                     self.results[other] = head | tail & next_up, tail & ~next_up
 
 
-def find_order(needs: list[int], effects: list[Effects], nodes: int = 3000) -> list[int] | None:
+def find_order(needs: list[int], effects: list[Effects]) -> list[int] | None:
     """An order of the tasks of one item that can be executed alone; None if none is found.
 
-    `needs[i]`: bit mask of the tasks that must come before task i. Prefers low numbers.
+    `needs[i]`: bit mask of the tasks that must come before task i. Prefers low numbers, and gives up
+    after `SEARCH` steps a task: an order that exists is found in few.
     """
+    nodes = SEARCH * len(needs)
     everything = (1 << len(needs)) - 1
     dead: set[int] = set()
     order: list[int] = []

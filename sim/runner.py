@@ -31,10 +31,12 @@ from rtl.spec.regmap import REGISTERS
 from sim.iss import pack_elements, unpack_elements
 from sim.tools import find_icarus, find_verilator
 
-#: Signals that cocotb needs to see (sim/tb_program.py).
-PUBLIC = """`verilator_config
+#: Signals that cocotb needs to see (sim/tb_program.py). Tiles share one copy of their code: builds in half the time,
+#: and runs twice as fast, since the code of a cycle stays in the caches.
+CONTROL_FILE = """`verilator_config
 public_flat_rw -module "blockcim_sim" -var "begun"
 public_flat_rw -module "blockcim_sim" -var "finished"
+no_inline -module "blockcim_tile"
 """
 #: Verilator: the loops of the macro stay loops, warnings are the business of lint.
 VERILATOR_ARGS = ["--timing", "-O3", "--unroll-count", "1", "-Wno-fatal", "-Wno-lint"]
@@ -119,7 +121,7 @@ def build(
     Raises `ConfigError` if the simulator is missing or too old, or the build fails (the log is named).
     """
     tool = _tool(simulator)
-    flags = [*VERILATOR_ARGS, FAST_CODE, PUBLIC] if simulator == "verilator" else []
+    flags = [*VERILATOR_ARGS, FAST_CODE, CONTROL_FILE] if simulator == "verilator" else []
     sources = sorted(texts.items()) if texts else (params, view, _hardware_fingerprint())
     key = repr((simulator, tool.version, waves, flags, sources))
     where = cache_dir() / f"{simulator}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
@@ -151,8 +153,8 @@ def _build(where: Path, texts: dict[str, str], tool, simulator: str, waves: bool
     sources: list = [where / name for name in texts]
     args: list = []
     if simulator == "verilator":
-        (where / "public.vlt").write_text(PUBLIC)
-        sources.insert(0, where / "public.vlt")
+        (where / "control.vlt").write_text(CONTROL_FILE)
+        sources.insert(0, where / "control.vlt")
         args = [*VERILATOR_ARGS, *(["--trace-fst"] if waves else [])]
     with _environment(tool.env):
         try:

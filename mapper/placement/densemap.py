@@ -38,6 +38,8 @@ MAX_COMBINATIONS = 32
 NODES = 60
 #: Search steps of all packings on one number of tiles.
 ALL_NODES = 2000
+#: Placements on one number of tiles whose order is searched for.
+MAX_CHECKS = 24
 #: Exchanges of equal rectangles that are tried when a packing cannot be ordered.
 MAX_SHUFFLES = 8
 
@@ -242,7 +244,7 @@ def _try(
             choices.append(options)
     rng = np.random.default_rng(seed)
     hopeless: set = set()  # sets of rectangles that could not be packed
-    steps = ALL_NODES
+    steps, checks = ALL_NODES, MAX_CHECKS
     for combination in _combinations(choices):
         items = [item for option in combination for item in option]
         band = math.gcd(*(item.blocks for item in items))
@@ -258,7 +260,8 @@ def _try(
             hopeless.add(kind)
             continue
         spots = _spread(items, shapes, found, params)
-        for _ in range(MAX_SHUFFLES):
+        for _ in range(min(MAX_SHUFFLES, checks)):
+            checks -= 1
             panels = _panels(items, spots, band, params)
             if panels is None:
                 break

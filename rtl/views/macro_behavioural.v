@@ -62,27 +62,22 @@ module blockcim_macro (
   integer file;
   initial loaded = 0;
 
+  // No messages: they carry the instance name, and Verilator then cannot share the code between instances.
   task load_weights;
     begin
       file = $fopen(path, "rb");
-      if (file == 0) $display("blockcim_macro: cannot open %0s", path);
-      else begin
-        if ($fseek(file, id * G * B * H * B, 0) != 0) $display("blockcim_macro: cannot seek in %0s", path);
-        /* verilator unroll_disable */
-        for (n = 0; n < G * B; n = n + 1) begin
-          if ($fread(bytes, file) != H * B) begin
-            $display("blockcim_macro: %0s ends before row %0d of tile %0d", path, n, id);
-            $finish;
-          end
-          /* verilator unroll_disable */
-          for (h = 0; h < H; h = h + 1) begin
-            /* verilator unroll_disable */
-            for (c = 0; c < B; c = c + 1) weight[h * G * B + n][c] = bytes[h * B + c][WB-1:0];
-          end
-        end
-        $fclose(file);
-      end
       if (file == 0) $finish;
+      n = $fseek(file, id * G * B * H * B, 0);
+      /* verilator unroll_disable */
+      for (n = 0; n < G * B; n = n + 1) begin
+        if ($fread(bytes, file) != H * B) $finish;
+        /* verilator unroll_disable */
+        for (h = 0; h < H; h = h + 1) begin
+          /* verilator unroll_disable */
+          for (c = 0; c < B; c = c + 1) weight[h * G * B + n][c] = bytes[h * B + c][WB-1:0];
+        end
+      end
+      $fclose(file);
     end
   endtask
 `endif

@@ -153,6 +153,11 @@ module blockcim_sim;
       $dumpfile(name);
       $dumpvars(0, blockcim_sim);
     end
+    if ($value$plusargs("weights=%s", name)) begin
+      file = $fopen(name, "rb");
+      if (file == 0) $display("blockcim_sim: cannot open %s", name);
+      else $fclose(file);
+    end
     if (!$value$plusargs("timeout=%d", limit)) limit = 32'hffffffff;
     repeat (4) @(posedge clk);
     rst <= 0;
