@@ -59,7 +59,7 @@ module blockcim_macro (
   reg [8*512-1:0] path;
   reg [7:0] bytes [0:H*B-1];
   reg loaded;
-  integer file;
+  integer file, got;
   initial loaded = 0;
 
   // No messages: they carry the instance name, and Verilator then cannot share the code between instances.
@@ -67,10 +67,11 @@ module blockcim_macro (
     begin
       file = $fopen(path, "rb");
       if (file == 0) $finish;
-      n = $fseek(file, id * G * B * H * B, 0);
+      got = $fseek(file, id * G * B * H * B, 0);
       /* verilator unroll_disable */
       for (n = 0; n < G * B; n = n + 1) begin
-        if ($fread(bytes, file) != H * B) $finish;
+        got = $fread(bytes, file);  // not in the condition: Verilator hoists it out of the loop there
+        if (got != H * B) $finish;
         /* verilator unroll_disable */
         for (h = 0; h < H; h = h + 1) begin
           /* verilator unroll_disable */

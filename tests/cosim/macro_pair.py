@@ -32,10 +32,10 @@ def pair_verilog(params: Params, prefix: str = "", views=tuple(EMITTERS)) -> str
     return text
 
 
-def pairs_verilog(configs: list[Params], views=tuple(EMITTERS)) -> str:
-    """The top `pairs`: one pair a configuration, the ports of number i named `c{i}_...`."""
+def pairs_verilog(pairs: list[tuple[Params, tuple[str, ...]]]) -> str:
+    """The top `pairs`: a pair for each (parameters, views), the ports of number i named `c{i}_...`."""
     ports, body, text = {}, "", ""
-    for i, params in enumerate(configs):
+    for i, (params, views) in enumerate(pairs):
         own = _ports(params, views)
         ports |= {f"c{i}_{name}": port for name, port in own.items()}
         wires = ", ".join(f".{name}(c{i}_{name})" for name in own)
