@@ -19,7 +19,9 @@ MODEL = "gpt2-medium"
 
 
 @cache
-def program(strategy: str, policy: str, tokens: int = 1, lanes: int = 128, ports: int = 1) -> Program:
+def program(
+    strategy: str, policy: str, tokens: int = 1, lanes: int = 128, ports: int = 1
+) -> Program:
     """A compiled layer of gpt2-medium. Workload A is `pad`, workload B `rect`."""
     params = Params.load(MODEL).replace(lanes=lanes, drain_ports=ports)
     (work,) = workloads.build(MODEL, [0], params=params, policy=policy, tokens=tokens)
@@ -65,7 +67,9 @@ def _cycles() -> Iterator[Row]:
         yield Row(f"one token / latency bound, densemap, {name}", dense / bound, "<=", 1.1)
         linear = 192 * cycles("linear", "dense")
         arrays = program("densemap", policy).report["arrays"]
-        yield Row(f"arrays x cycles, linear / densemap, {name}", linear / (arrays * dense), ">=", least)
+        yield Row(
+            f"arrays x cycles, linear / densemap, {name}", linear / (arrays * dense), ">=", least
+        )
     for strategy, policy, bar in (
         ("sparsemap", "pad", 0.9),
         ("densemap", "pad", 0.9),
@@ -117,5 +121,3 @@ def _mapping_time() -> float:
     for work in works:
         compiler.plan(work)
     return time.perf_counter() - start
-
-

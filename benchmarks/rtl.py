@@ -117,7 +117,9 @@ def _bare_arguments(made: Program, params: Params, build: Path) -> tuple[list[st
     """Command line of the bare simulation for a program, and the cycles it takes in all."""
     files = {
         "program": program_files.program_bytes(made.instructions, params),
-        "in": pack_elements(made.inputs, params).reshape(-1, params.stream_bits // 8)[:, ::-1].tobytes(),
+        "in": pack_elements(made.inputs, params)
+        .reshape(-1, params.stream_bits // 8)[:, ::-1]
+        .tobytes(),
         "after": np.asarray(made.after).astype(">u4").tobytes(),
         "weights": made.weights.tobytes(),
     }

@@ -11,7 +11,6 @@ from rtl.macro import behavioural_verilog, structural_verilog
 from rtl.spec.params import Params
 from rtl.tile import Tile
 
-
 #: The variable that yosys puts into every `always @*` so that it runs once at time 0.
 _TRIGGER = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+) += 0;$", re.MULTILINE)
 

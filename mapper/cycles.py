@@ -38,11 +38,6 @@ def tile_range(first: int, count: int, tiles: int) -> int:
     return (ones | ones >> tiles) & ((1 << tiles) - 1)
 
 
-def fill_tiles(instr: Instr, params: Params) -> int:
-    """Bit mask of the tiles that a fill (LOAD, DRAIN to rows) may write."""
-    return tile_range(instr.d_tile, instr.d_span * instr.d_copies, params.tiles)
-
-
 def fields(instr: Instr) -> dict:
     """All fields of an instruction by name; those that were left out are 0."""
     return _Zeros(instr.fields)
@@ -59,7 +54,9 @@ def load_steps(f: dict, params: Params) -> list[int]:
 
 
 @lru_cache(maxsize=4096)
-def _load_steps(slots: int, granule: int, skip: int, elems: int, parts: int, tail: int) -> list[int]:
+def _load_steps(
+    slots: int, granule: int, skip: int, elems: int, parts: int, tail: int
+) -> list[int]:
     steps = [skip] if skip else []
     part = 0
     while elems:
@@ -111,7 +108,9 @@ def _drain_values(params, count, columns, slots, pieces, steps, raw, flush) -> l
 
 
 @lru_cache(maxsize=4096)
-def _drain_writes(params, count, columns, slots, pieces, steps, raw, flush, elems, words, keep, held):
+def _drain_writes(
+    params, count, columns, slots, pieces, steps, raw, flush, elems, words, keep, held
+):
     """Per step: whether a buffer word is written; and the elements left for the next drain (keep)."""
     writes, values = [], _drain_values(params, count, columns, slots, pieces, steps, raw, flush)
     for i, lens in enumerate(values):
@@ -183,7 +182,8 @@ class CycleModel:
         self._keep_held = 0
         self._events: dict[int, list] = {}
         self._pending: Instr | None = None
-        self.busy = dict.fromkeys(("in", "load", "pass", "drain", "out", "pass_tiles"), 0)
+        counters = ("in", "load", "pass", "drain", "out", "pass_tiles")
+        self.busy: dict[str, int] = dict.fromkeys(counters, 0)
 
     # -- hazards ---------------------------------------------------------------------------------
 
@@ -228,7 +228,9 @@ class CycleModel:
             mask = tile_range(f["tile"], f["span"], p.tiles)
             if self.sin == Op.LDW:
                 return False
-            if (f["fresh"] and self.filling & mask) or (self.full2 if f["first"] else self.draining) & mask:
+            if (f["fresh"] and self.filling & mask) or (
+                self.full2 if f["first"] else self.draining
+            ) & mask:
                 return False
             if self.cycle >= self._pass_until:
                 return True
@@ -246,7 +248,9 @@ class CycleModel:
             if self.drain_port(f) < 0:
                 return False
             if f["rows"]:
-                return not self.filling & tile_range(f["d_tile"], f["d_span"] * f["d_copies"], p.tiles)
+                return not self.filling & tile_range(
+                    f["d_tile"], f["d_span"] * f["d_copies"], p.tiles
+                )
             first = self.address(f)
             return not self._overlaps(first, first + f["words"])
         if op == Op.LOAD:
@@ -299,11 +303,9 @@ class CycleModel:
         owed_requests = self._tick_load()
         self._tick_send(owed_requests)
         self._tick_in(writing[0])
-        for port, drains in enumerate(self._drains):
-            if writing[port]:
-                for d in drains:
-                    if now in d.writes:
-                        d.addr += 1
+        for drains in self._drains:
+            for d in drains:
+                d.addr += now in d.writes
             if drains and drains[0].entry_done == now:
                 drains.pop(0)
         for kind, mask in self._events.pop(now, ()):
@@ -449,10 +451,9 @@ class CycleModel:
             self.sin_left = f["rows"] * p.col_groups * p.weight_slots
         elif op == Op.LDC:
             self.sin, self.sin_left = op, f["words"] * p.const_words
-        elif op == Op.SETA:
-            if f["areg"]:
-                self.areg[f["areg"]] = self._areg_init[f["areg"]] = f["value"]
-                self._areg_wrap[f["areg"]] = f["wrap"]
+        elif op == Op.SETA and f["areg"]:
+            self.areg[f["areg"]] = self._areg_init[f["areg"]] = f["value"]
+            self._areg_wrap[f["areg"]] = f["wrap"]
         if f["inc"] and f["areg"]:
             self._advance(f["areg"], f["inc"])
 

@@ -48,7 +48,9 @@ class Matrix:
     rank: int = 1  #: rho; q = rank * l
     in_scale: float = 1.0  #: real value of one step of x
     out_scale: float = 1.0  #: real value of one step of y
-    useful_weights: int = 0  #: stored weights that are not padding granules of a policy; 0: all elements
+    useful_weights: int = (
+        0  #: stored weights that are not padding granules of a policy; 0: all elements
+    )
     mid_scale: float = 1.0  #: real value of one step of the intermediate (Monarch)
 
     @property

@@ -104,13 +104,17 @@ class Core(wiring.Component):
             "prog_part": Signal(range(isa.width(p) // 32)),
             "prog_data": Signal(32),
         }
-        outs = {name: Signal(name=name) for name in ("running", "halted", "failed", "issued", *COUNTED)}
+        outs = {
+            name: Signal(name=name) for name in ("running", "halted", "failed", "issued", *COUNTED)
+        }
         outs["error"] = Signal(range(max(Error) + 1), name="engine_error")
         outs["pc"] = Signal(clog2(p.prog_depth) + 1, name="engine_pc")
         outs["pass_tiles"] = Signal(clog2(p.tiles + 1))
         outs["drain_steps"] = Signal(clog2(p.drain_ports + 1))
         streams = {f"i_{n}": getattr(self, n) for n in ("in_valid", "in_data", "out_ready")}
-        streams |= {f"o_{n}": getattr(self, n) for n in ("in_ready", "out_valid", "out_data", "out_last")}
+        streams |= {
+            f"o_{n}": getattr(self, n) for n in ("in_ready", "out_valid", "out_data", "out_last")
+        }
         m.submodules.engine = Instance(
             "blockcim_engine",
             i_clk=ClockSignal(),

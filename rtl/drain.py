@@ -41,7 +41,7 @@ class Steps:
         return [self.column.eq(0), self.step.eq(0), self.sub.eq(0), self.flush.eq(0)]
 
     def advance(self, m: Module, v, enable):
-        """Step on while `enable`; returns (`last`, `new_word`): the drain's last step; the next step has a new constant."""
+        """Step on while `enable`; returns whether the step is the last, and whether a new constant follows."""
         flush = v.flush & ~v.rows
         sub_last = ~v.raw | (self.sub == self.params.raw_elements - 1)
         step_last = self.step == v.steps - 1
@@ -215,14 +215,17 @@ class DrainPort(wiring.Component):
         )
 
     def _slots(self, m, v, steps, start, position, valid, stage):
-        """Per slot of the step: piece, first block, valid length, landing place; returns the chunks of lanes to gather."""
+        """Per slot of the step: piece, first block, valid length, landing place; returns the chunks to gather."""
         p = self.params
         piece, slot = Const(0, 1), Const(0, 1)
         where, chunks, lens = start, [], []
         walk = self._walk_start(m, v, steps, valid)
         for s in range(p.slots):
             block = (steps.step * p.slots + slot) * p.granule
-            left, size = Signal(DIFFERENCE, name=f"left{s}"), Signal(range(p.granule + 1), name=f"len{s}")
+            left, size = (
+                Signal(DIFFERENCE, name=f"left{s}"),
+                Signal(range(p.granule + 1), name=f"len{s}"),
+            )
             m.d.comb += left.eq(v["count"] - block)
             inside = (piece < v.pieces) & (steps.column + piece < v.columns) & ~steps.flush
             with m.If(inside & (left > 0)):
@@ -311,7 +314,10 @@ class DrainPort(wiring.Component):
 
     def _restart(self, m, v, walk, restart, name):
         """Begin again at block 0 where a new piece starts."""
-        offset, sub = Signal(24, name=f"{name}_offset"), Signal.like(self.walk_sub, name=f"{name}_sub")
+        offset, sub = (
+            Signal(24, name=f"{name}_offset"),
+            Signal.like(self.walk_sub, name=f"{name}_sub"),
+        )
         m.d.comb += [
             offset.eq(Mux(restart, v.chain - 1, walk[0])),
             sub.eq(Mux(restart, 0, walk[1])),

@@ -140,7 +140,10 @@ class Engine(wiring.Component):
         buffer = Memory(p.word_bits, p.act_depth, writes=p.drain_ports)
         buffer.add_to(m, "buffer")
         read = buffer.reads[0]
-        writers = [seq.spans[0], *(seq.spans[i] for i in range(3, 3 + DRAIN_ENTRIES * p.drain_ports))]
+        writers = [
+            seq.spans[0],
+            *(seq.spans[i] for i in range(3, 3 + DRAIN_ENTRIES * p.drain_ports)),
+        ]
 
         def owed(addr):
             return Cat(*(w.active & (w.addr <= addr) & (addr < w.end) for w in writers)).any()

@@ -43,7 +43,9 @@ def drain_constants(v, p: Params):
 def legality(m: Module, views: dict, ea, in_loop, p: Params):
     """The error code of the instruction seen through `views`, 0 if legal; `ea` is its buffer address."""
     op = views[Op.NOP].op
-    field, tile, address, const = (Signal(name=f"bad_{n}") for n in ("field", "tile", "address", "const"))
+    field, tile, address, const = (
+        Signal(name=f"bad_{n}") for n in ("field", "tile", "address", "const")
+    )
     unknown, loop = Signal(), Signal()
     with m.Switch(op):
         with m.Case(Op.NOP, Op.HALT, Op.SETA):

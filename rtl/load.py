@@ -144,7 +144,9 @@ class LoadUnit(wiring.Component):
         p, bus = self.params, self.bus
         group = max(1, clog2(p.row_groups))
         size = p.granule * p.act_bits
-        for s, (slot, length, start) in enumerate(zip(self.slots, self.lens, self.starts)):
+        for s, (slot, length, start) in enumerate(
+            zip(self.slots, self.lens, self.starts, strict=True)
+        ):
             cut = window[:size]
             if s:
                 cut = shift(

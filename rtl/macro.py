@@ -12,7 +12,18 @@ import re
 from pathlib import Path
 
 from amaranth.back import verilog
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, ResetSignal, Signal, signed, unsigned
+from amaranth.hdl import (
+    Cat,
+    ClockSignal,
+    Const,
+    Instance,
+    Module,
+    Mux,
+    ResetSignal,
+    Signal,
+    signed,
+    unsigned,
+)
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -81,7 +92,8 @@ class _Part(wiring.Component):
         """Signature for these parameters."""
         inputs, outputs = cls.inputs(params), cls.outputs(params)
         return wiring.Signature(
-            {name: In(shape) for name, shape in inputs.items()} | {name: Out(shape) for name, shape in outputs.items()}
+            {name: In(shape) for name, shape in inputs.items()}
+            | {name: Out(shape) for name, shape in outputs.items()}
         )
 
     @staticmethod
@@ -252,7 +264,9 @@ class Column(_Part):
     def _addend(self, m: Module):
         """The enabled totals, summed, at the place value of their plane; the sign plane of bits is negative."""
         p = self.params
-        totals = [self.totals.word_select(g, _total(p).width).as_signed() for g in range(_segments(p))]
+        totals = [
+            self.totals.word_select(g, _total(p).width).as_signed() for g in range(_segments(p))
+        ]
         terms = [Mux(row, total, 0) for row, total in zip(self.rows, totals, strict=True)]
         total = sum(terms[1:], terms[0])
         if p.dac_bits == 1:
@@ -313,7 +327,11 @@ class ColumnGroup(_Part):
 
     def _one_granule(self, m: Module):
         granule = self._place(m, "granule", Granule)
-        m.d.comb += [granule.sel.eq(self.sel), granule.w_group.eq(self.w_group), granule.w_en.eq(self.w_en)]
+        m.d.comb += [
+            granule.sel.eq(self.sel),
+            granule.w_group.eq(self.w_group),
+            granule.w_en.eq(self.w_en),
+        ]
         with m.Switch(self.sel):
             for g in range(self.params.row_groups):
                 with m.Case(g):
@@ -355,7 +373,11 @@ class RowSlice(_Part):
     def inputs(params: Params) -> dict:
         p, ports = params, {}
         for k in range(1 + p.drain_ports):
-            ports |= {f"fill{k}_valid": p.slots, f"fill{k}_mask": p.lanes, f"fill{k}_data": p.word_bits}
+            ports |= {
+                f"fill{k}_valid": p.slots,
+                f"fill{k}_mask": p.lanes,
+                f"fill{k}_data": p.word_bits,
+            }
         return ports | {"fill_bank": 1, "pass_bank": 1, "plane": field_bits(p.planes)}
 
     @staticmethod
@@ -365,12 +387,16 @@ class RowSlice(_Part):
     def elaborate(self, platform) -> Module:
         m, p = Module(), self.params
         for e in range(p.granule):
-            banks = [Signal(p.act_bits, name=f"row{bank}_{e}", reset_less=True) for bank in range(2)]
+            banks = [
+                Signal(p.act_bits, name=f"row{bank}_{e}", reset_less=True) for bank in range(2)
+            ]
             self._fill(m, e, banks)
             shown = Signal(p.act_bits, name=f"shown{e}")
             m.d.comb += [
                 shown.eq(Mux(self.pass_bank, banks[1], banks[0])),
-                self.digits.word_select(e, p.dac_bits).eq(shown.word_select(self.plane, p.dac_bits)),
+                self.digits.word_select(e, p.dac_bits).eq(
+                    shown.word_select(self.plane, p.dac_bits)
+                ),
             ]
         return m
 
@@ -379,7 +405,9 @@ class RowSlice(_Part):
         p = self.params
         enable, data = Const(0, 1), Const(0, p.act_bits)
         for k in range(1 + p.drain_ports):
-            valid, mask, word = (getattr(self, f"fill{k}_{name}") for name in ("valid", "mask", "data"))
+            valid, mask, word = (
+                getattr(self, f"fill{k}_{name}") for name in ("valid", "mask", "data")
+            )
             for s in range(p.slots):
                 lane = s * p.granule + e
                 hit = valid[s] & mask[lane]
@@ -529,7 +557,9 @@ STRUCTURAL_PARTS = (AdderTree, Granule, Column, ColumnGroup, RowSlice, Macro)
 def structural_verilog(params: Params) -> str:
     """Verilog of the structural view: every distinct module once, `blockcim_macro` last; deterministic text."""
     return "\n".join(
-        verilog.convert(part(params, linked=True), name=part.name, emit_src=False, strip_internal_attrs=True)
+        verilog.convert(
+            part(params, linked=True), name=part.name, emit_src=False, strip_internal_attrs=True
+        )
         for part in STRUCTURAL_PARTS
     )
 
@@ -563,5 +593,7 @@ def behavioural_verilog(params: Params) -> str:
         return "".join(match[1].replace("@K@", str(k)) for k in range(1 + p.drain_ports))
 
     text = _TEMPLATE.read_text(encoding="utf-8")
-    text = re.sub(r"^ *// @each fill port@\n(.*?)^ *// @end@\n", each_fill_port, text, flags=re.M | re.S)
+    text = re.sub(
+        r"^ *// @each fill port@\n(.*?)^ *// @end@\n", each_fill_port, text, flags=re.M | re.S
+    )
     return re.sub(r"@(\w+)@", lambda match: str(values[match[1]]), text)

@@ -66,7 +66,10 @@ class Packer(wiring.Component):
             parts.append(
                 shift(m, slot, fill, unit=p.act_bits, width=wide, left=True, name=f"placed{s}")
             )
-            fill_next, left_next = Signal(range(2 * p.lanes), name=f"fill{s}"), Signal(20, name=f"l{s}")
+            fill_next, left_next = (
+                Signal(range(2 * p.lanes), name=f"fill{s}"),
+                Signal(20, name=f"l{s}"),
+            )
             m.d.comb += [fill_next.eq(fill + length), left_next.eq(left - length)]
             fill, left = fill_next, left_next
         for part in parts[1:]:

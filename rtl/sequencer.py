@@ -219,7 +219,9 @@ class Sequencer(wiring.Component):
         pass_mask = Signal(p.tiles)
         m.d.comb += [
             pass_mask.eq(tile_range(vp.tile, vp.span, p.tiles)),
-            self.drain_mask.eq(tile_range(vd.tile, (vd.groups * vd.chain)[: clog2(p.tiles + 1)], p.tiles)),
+            self.drain_mask.eq(
+                tile_range(vd.tile, (vd.groups * vd.chain)[: clog2(p.tiles + 1)], p.tiles)
+            ),
         ]
         with m.Switch(self.op):
             with m.Case(Op.LOAD):
@@ -294,9 +296,7 @@ class Sequencer(wiring.Component):
         both = self.released & self.full2
         kept1 = self.full1 & ~(self.released & ~self.full2)
         m.d.sync += [
-            self.filling.eq(
-                (self.filling & ~filled) | (self.fill_mask & fills.replicate(p.tiles))
-            ),
+            self.filling.eq((self.filling & ~filled) | (self.fill_mask & fills.replicate(p.tiles))),
             self.draining.eq(
                 (self.draining & ~self.drained)
                 | (self.drain_mask & at[Op.DRAIN].replicate(p.tiles))
@@ -333,4 +333,3 @@ class Sequencer(wiring.Component):
                 ]
             rows.append(mask)
         m.d.comb += c.rows.eq(Cat(*rows))
-

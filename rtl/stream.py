@@ -72,7 +72,10 @@ class StreamIn(wiring.Component):
         self._beats(m, full, word, take)
         recv = self._receive(m, full, word)
         weights, constants = self._weights(m, full, word), self._constants(m, full, word)
-        m.d.comb += [take.eq(recv | weights | constants), self.active.eq(self.span.active | self.ldw | self.ldc)]
+        m.d.comb += [
+            take.eq(recv | weights | constants),
+            self.active.eq(self.span.active | self.ldw | self.ldc),
+        ]
         return m
 
     def _beats(self, m, full, word, take):
@@ -126,7 +129,7 @@ class StreamIn(wiring.Component):
         elements = [lanes.word_select(i, p.act_bits) for i in range(p.granule)]
         if p.weight_slots > 1:
             lows = [low.word_select(i, p.act_bits) for i in range(p.granule)]
-            elements = [Cat(a, b) for a, b in zip(lows, elements)]
+            elements = [Cat(a, b) for a, b in zip(lows, elements, strict=True)]
         m.d.comb += [
             step.eq(self.ldw & full),
             take.eq(step & (last_slot | done)),

@@ -47,9 +47,9 @@ def command_layout(params: Params) -> data.StructLayout:
 class Tile(wiring.Component):
     """One array with its controller.
 
-    A pass that starts in cycle i (`pass_start`) computes in i+1 .. i+N, N = steps * planes (tree = full: planes), and the
-    next may start in i+N (`ready`). A drain control in cycle c gives the tile's sums, added to those of the tile
-    before it in the chain, at `q` in c+1.
+    A pass that starts in cycle i (`pass_start`) computes in i+1 .. i+N, N = steps * planes (tree =
+    full: planes), and the next may start in i+N (`ready`). A drain control in cycle c gives the
+    tile's sums, added to those of the tile before it in the chain, at `q` in c+1.
 
     Members
     -------
@@ -153,7 +153,9 @@ class Tile(wiring.Component):
                     m.d.sync += steps.eq(steps - 1)
                     for h in range(p.col_groups):
                         total = sel[h] + stride
-                        m.d.sync += sel[h].eq(Mux(total >= p.row_groups, total - p.row_groups, total))
+                        m.d.sync += sel[h].eq(
+                            Mux(total >= p.row_groups, total - p.row_groups, total)
+                        )
             with m.If(last):
                 m.d.sync += self.running.eq(0)
         with m.If(self.pass_start):
@@ -208,4 +210,3 @@ class Tile(wiring.Component):
             "i_chain_in": self.chain_in,
             "o_q": self.q,
         }
-

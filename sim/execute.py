@@ -154,7 +154,9 @@ def _on_rtl(program, simulator, reference, stalls, front_door, view, dump):
             f"hardware: config hash 0x{registers['CONFIG_HASH']:08x} is not the program's 0x{p.config_hash:08x}"
         )
     if not result.finished:
-        raise ConfigError(f"{simulator}: the program did not end in {2 * reference.cycles + 10_000} cycles")
+        raise ConfigError(
+            f"{simulator}: the program did not end in {2 * reference.cycles + 10_000} cycles"
+        )
     if result.error != Error.NONE:
         raise ConfigError(f"{simulator}: {result.error.name} at pc {registers['ERROR_PC']}")
     names = {"in": "BUSY_IN", "load": "BUSY_LOAD", "pass": "BUSY_PASS", "drain": "BUSY_DRAIN"}

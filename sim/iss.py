@@ -169,7 +169,9 @@ class Iss:
         model = CycleModel(p, after, stall_in, stall_out)
         error, pc, issued = self._execute(program, model, length, limit)
         model.tick()  # the cycle that halts or fails counts
-        outputs = np.concatenate(self._outputs) if self._outputs else np.zeros((0, p.lanes), np.int8)
+        outputs = (
+            np.concatenate(self._outputs) if self._outputs else np.zeros((0, p.lanes), np.int8)
+        )
         return Result(outputs, model.cycle, error, pc, model.busy, issued)
 
     def _execute(self, program, model, length, limit):

@@ -179,7 +179,10 @@ class _Generator:
         if rows:
             raw = 0
             fields = self.destination()
-            fields |= {"d_part": r.choice([0, 0, 1]), "d_off": r.choice([0, r.randrange(p.granule)])}
+            fields |= {
+                "d_part": r.choice([0, 0, 1]),
+                "d_off": r.choice([0, r.randrange(p.granule)]),
+            }
         else:
             keep = int(r.random() < 0.2)
             fields = self.address(12) | {

@@ -227,7 +227,9 @@ def run(
             plus["dump"] = dump.absolute()
         plusargs = [f"+{name}={value}" for name, value in plus.items()]
         plusargs += [f"+timeout={timeout}", f"+length={length}"]
-        wall = _simulate(simulator, where, work, plusargs, dump is not None and simulator == "icarus")
+        wall = _simulate(
+            simulator, where, work, plusargs, dump is not None and simulator == "icarus"
+        )
         return _results(work, params, wall)
 
 
@@ -239,10 +241,8 @@ def _write_beats(path: Path, words: np.ndarray, params: Params) -> Path:
     return path
 
 
-def _simulate(
-    simulator: str, where: Path, work: Path, plusargs: list[str], waves: bool
-) -> float:
-    """Run the cocotb test; returns the seconds of the program proper. A run in which no test ran, or one failed, raises."""
+def _simulate(simulator: str, where: Path, work: Path, plusargs: list[str], waves: bool) -> float:
+    """Run the cocotb test; returns the seconds of the program proper. Raises if no test ran, or one failed."""
     log = work / "run.log"
     with _environment(_tool(simulator).env):
         try:
@@ -271,12 +271,15 @@ def _simulate(
 
 
 def _results(work: Path, params: Params, wall: float) -> RtlResult:
-    values = dict(map(int, line.split()) for line in (work / "results").read_text().splitlines())
+    lines = (work / "results").read_text().splitlines()
+    values = {int(address): int(value) for address, value in map(str.split, lines)}
     registers = {r.name: values[r.address] for r in REGISTERS}
     lines = (work / "out").read_text().split()
     size = params.stream_bits // 8
     try:
-        data = np.array([list(bytes.fromhex(line.zfill(2 * size))[::-1]) for line in lines], np.uint8)
+        data = np.array(
+            [list(bytes.fromhex(line.zfill(2 * size))[::-1]) for line in lines], np.uint8
+        )
     except ValueError:
         raise ConfigError("the core sent an undefined value (x)") from None
     whole = len(data) // params.beats_per_word * params.beats_per_word

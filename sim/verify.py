@@ -155,9 +155,7 @@ def verify(directory: str | Path, programs: int = 3) -> list[Check]:
     for seed in range(programs):
         for stalls in (False, True):
             checks.append(run_random(params, "verilator", seed, stalls=stalls, texts=texts))
-    checks.append(
-        run_random(params, "verilator", programs, stalls=True, illegal=True, texts=texts)
-    )
+    checks.append(run_random(params, "verilator", programs, stalls=True, illegal=True, texts=texts))
     checks.append(run_random(params, "icarus", 0, stalls=True, texts=texts))
     adders, total = cell_counts(params)["$add"], cell_counts(params).total()
     checks.append(Check("cells", adders > 0, f"{adders} adders of {total} cells in an array"))

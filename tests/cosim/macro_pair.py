@@ -16,7 +16,9 @@ def _ports(params: Params, views) -> dict[str, tuple[str, int]]:
 
 
 def _module(name: str, ports: dict[str, tuple[str, int]], body: str) -> str:
-    header = ",\n".join(f"  {way} wire [{bits - 1}:0] {port}" for port, (way, bits) in ports.items())
+    header = ",\n".join(
+        f"  {way} wire [{bits - 1}:0] {port}" for port, (way, bits) in ports.items()
+    )
     return f"module {name} (\n{header}\n);\n{body}endmodule\n"
 
 

@@ -38,12 +38,16 @@ class MacroModel:
         rotated = np.roll(padded, -rot, axis=0)
         self.q[:pieces] = rotated[:, col : col + pieces].T + chain[:pieces]
 
-    def step(self, bank: int, row_bank: int, clear: bool, used: np.ndarray, mask: np.ndarray) -> None:
+    def step(
+        self, bank: int, row_bank: int, clear: bool, used: np.ndarray, mask: np.ndarray
+    ) -> None:
         """A whole step; `used` is (H, G): the row groups that column group h multiplies."""
         p = self.params
         for h in np.flatnonzero(mask):
             cols = slice(h * p.granule, (h + 1) * p.granule)
-            total = np.einsum("ge,gec->c", self.rows[row_bank][used[h]], self.weights[used[h]][..., cols])
+            total = np.einsum(
+                "ge,gec->c", self.rows[row_bank][used[h]], self.weights[used[h]][..., cols]
+            )
             self.accs[bank, cols] = total + (0 if clear else self.accs[bank, cols])
 
 
@@ -54,7 +58,9 @@ class Traffic:
     Every weight is written first, through the front door, unless `weights` are there already.
     """
 
-    def __init__(self, params: Params, seed: int, cycles: int, weights: np.ndarray | None = None) -> None:
+    def __init__(
+        self, params: Params, seed: int, cycles: int, weights: np.ndarray | None = None
+    ) -> None:
         self.params, self.cycles = params, cycles
         self.rng = np.random.default_rng(seed)
         self.model = MacroModel(params)
@@ -67,7 +73,9 @@ class Traffic:
     def __iter__(self):
         p, rng = self.params, self.rng
         if not self.preloaded:
-            still = self._idle_pass()  # one set of selects: an event simulator need not redo the products
+            still = (
+                self._idle_pass()
+            )  # one set of selects: an event simulator need not redo the products
             for row in range(p.rows):
                 for h in range(p.col_groups):
                     yield self._cycle(still, write=(row, h))
@@ -87,7 +95,11 @@ class Traffic:
         inputs |= self._drain(self._other(fields["acc_bank"]) if started else None)
         if last:
             self.model.step(
-                fields["acc_bank"], fields["pass_bank"], fields["pass_clear"], fields["_used"], fields["_mask"]
+                fields["acc_bank"],
+                fields["pass_bank"],
+                fields["pass_clear"],
+                fields["_used"],
+                fields["_mask"],
             )
         inputs |= self._fills(self._other(fields["pass_bank"]) if busy else None)
         inputs |= self._write(write, allowed=not busy)
@@ -126,6 +138,7 @@ class Traffic:
         bank = int(rng.integers(2)) if bank is None else bank
         enable, add = int(rng.integers(2)), int(rng.integers(2))
         col, pieces = int(rng.integers(p.granule)), int(rng.integers(p.slots, endpoint=True))
+        rot = int(rng.integers(p.col_groups))
         chain = _signed(rng, 32, (p.slots, p.col_groups))
         rot = int(rng.integers(p.col_groups))
         if enable:
@@ -163,4 +176,9 @@ class Traffic:
         if enable:
             group, offset = divmod(row, p.granule)
             self.model.weights[group, offset, h * p.granule : (h + 1) * p.granule] = data
-        return {"w_en": int(enable), "w_row": row, "w_group": h, "w_data": pack(data, p.weight_bits)}
+        return {
+            "w_en": int(enable),
+            "w_row": row,
+            "w_group": h,
+            "w_data": pack(data, p.weight_bits),
+        }

@@ -30,7 +30,11 @@ def _weights(params: Params, tile: int) -> np.ndarray:
 @cocotb.parametrize(index=list(range(len(PAIRS))))
 async def random_traffic(dut, index: int):
     """Every view's `q` equals the model's after every cycle."""
-    params, views, tile = Params.from_dict(PAIRS[index]["params"]), PAIRS[index]["views"], PAIRS[index]["tile"]
+    params, views, tile = (
+        Params.from_dict(PAIRS[index]["params"]),
+        PAIRS[index]["views"],
+        PAIRS[index]["tile"],
+    )
     weights = None if tile is None else _weights(params, tile)
     ports = {
         name.removeprefix(f"c{index}_"): getattr(dut, name)

@@ -23,7 +23,14 @@ CONFIGS = {
     "w2-dac4": SMALL | {"weight_bits": 2, "dac_bits": 4, "lanes": 16, "drain_ports": 2},
     "w4-a4-dac4-full": SMALL | {"weight_bits": 4, "act_bits": 4, "dac_bits": 4, "tree": "full"},
     "dac8-one-granule": {"rows": 12, "cols": 12, "granule": 12, "lanes": 12, "dac_bits": 8},
-    "b6-full": {"rows": 18, "cols": 36, "granule": 6, "lanes": 12, "tree": "full", "drain_ports": 4},
+    "b6-full": {
+        "rows": 18,
+        "cols": 36,
+        "granule": 6,
+        "lanes": 12,
+        "tree": "full",
+        "drain_ports": 4,
+    },
     "64x128": {"rows": 64, "cols": 128, "granule": 16, "lanes": 32},
     "128x64-full": {"rows": 128, "cols": 64, "granule": 32, "lanes": 64, "tree": "full"},
     "240x240-b24": {"rows": 240, "cols": 240, "granule": 24, "lanes": 24, "drain_ports": 2},
@@ -66,7 +73,10 @@ class Bench:
             plus_args=[f"+weights={weights}"],
             extra_env={
                 "MACRO_PAIRS": json.dumps(
-                    [{"params": p.as_dict(), "views": views, "tile": tile} for p, views, tile in pairs]
+                    [
+                        {"params": p.as_dict(), "views": views, "tile": tile}
+                        for p, views, tile in pairs
+                    ]
                 ),
                 "MACRO_WEIGHTS": str(weights),
                 "MACRO_SEED": str(seed),
@@ -75,7 +85,9 @@ class Bench:
             **settings,
         )
         # A bench that finds no test passes: count what ran.
-        ran = [case for suite in ET.parse(results).iter("testsuite") for case in suite.iter("testcase")]
+        ran = [
+            case for suite in ET.parse(results).iter("testsuite") for case in suite.iter("testcase")
+        ]
         skipped = [case for case in ran if list(case.iter("skipped"))]
         assert len(ran) == len(pairs) and not skipped, f"ran {len(ran)} of {len(pairs)} tests"
 
@@ -92,7 +104,11 @@ class Bench:
         visible = self.directory / "visible.vlt"
         visible.write_text(VISIBLE)
         make_args = ["-j2", "OPT_FAST=-O0", "OPT_SLOW=-O0", "OPT_GLOBAL=-O0"]
-        return {"first_sources": [str(visible)], "extra_args": VERILATOR_ARGS, "make_args": make_args}
+        return {
+            "first_sources": [str(visible)],
+            "extra_args": VERILATOR_ARGS,
+            "make_args": make_args,
+        }
 
 
 @pytest.fixture

@@ -31,7 +31,11 @@ CONFIGS = {
 }
 #: Bugs that the proof must find: text of the behavioural view, its replacement, the lemma that fails.
 BUGS = {
-    "sign-plane-not-negated": ("x[e] = $signed(slice[e * AB +: AB])", "x[e] = slice[e * AB +: AB]", "step"),
+    "sign-plane-not-negated": (
+        "x[e] = $signed(slice[e * AB +: AB])",
+        "x[e] = slice[e * AB +: AB]",
+        "step",
+    ),
     "wrong-row-group": ("weight[(h * G + g) * B + e]", "weight[(h * G + (g ^ 1)) * B + e]", "step"),
     "drain-past-last-column": ("if (drain_col + s < B) value", "value", "idle"),
     "mask-ignored": ("if (fill0_mask[s * B + e]) slice", "slice", "first"),
@@ -57,9 +61,15 @@ def contract_verilog(p: Params) -> str:
     """Top `proof`: the pair, and `legal`: these inputs keep to the contract. `due` is the plane expected next."""
     inputs = {"clk": 1, "rst": 1} | macro_inputs(p)
     ports = [f"input wire [{bits - 1}:0] {name}" for name, bits in inputs.items()]
-    ports += [f"output wire [{q_bits(p) - 1}:0] {name}" for name in ("q_behavioural", "q_structural")]
+    ports += [
+        f"output wire [{q_bits(p) - 1}:0] {name}" for name in ("q_behavioural", "q_structural")
+    ]
     wires = [*inputs, "q_behavioural", "q_structural"]
-    held = [name for name in inputs if name.startswith("pass_") and name not in ("pass_en", "pass_plane")]
+    held = [
+        name
+        for name in inputs
+        if name.startswith("pass_") and name not in ("pass_en", "pass_plane")
+    ]
     stable = "{" + ", ".join([*held, "acc_bank"]) + "}"
     width = 2 + sum(inputs[name] for name in held)
     fills = " | ".join(f"|fill{k}_valid" for k in range(1 + p.drain_ports))

@@ -102,7 +102,9 @@ def test_foreign_configuration_is_refused(directory, capsys):
     assert "config hash" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["program.bin", "weights/weights.bin", "matrices.npz", "packets.json"])
+@pytest.mark.parametrize(
+    "name", ["program.bin", "weights/weights.bin", "matrices.npz", "packets.json"]
+)
 def test_truncated_file_is_named(directory, capsys, name):
     path = directory / name
     path.write_bytes(path.read_bytes()[:-7])

@@ -52,7 +52,11 @@ def test_identity_weights_give_back_the_input():
         ("PASS tile=0 span=3 steps=1\nHALT", Error.TILE, 0),
         ("LOOP body=1 times=2\nLOOP body=1 times=2\nHALT", Error.LOOP, 1),
         ("LDC const=7 words=2\nHALT", Error.CONST, 0),
-        ("DRAIN groups=1 chain=1 blocks=1 count=1 columns=1 slots=1 pieces=1 steps=1 words=1 elems=1\nHALT", Error.DEADLOCK, 0),
+        (
+            "DRAIN groups=1 chain=1 blocks=1 count=1 columns=1 slots=1 pieces=1 steps=1 words=1 elems=1\nHALT",
+            Error.DEADLOCK,
+            0,
+        ),
         ("NOP", Error.PC, 64),
     ],
 )
