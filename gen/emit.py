@@ -1,8 +1,12 @@
 """Emits the Verilog of a configuration: every distinct module once, instantiated where it is used."""
 
+import functools
+import hashlib
 import re
 from importlib.resources import files
+from pathlib import Path
 
+import amaranth
 from amaranth.back import verilog
 
 from rtl.core import Core
@@ -50,3 +54,13 @@ def emit(params: Params, view: str = "both") -> dict[str, str]:
         .replace("@BEATS@", str(params.beats_per_word))
     )
     return texts
+
+
+@functools.cache
+def fingerprint() -> str:
+    """Hash of everything that emitted Verilog depends on besides the parameters; far cheaper than emitting it."""
+    digest = hashlib.sha256(amaranth.__version__.encode())
+    root = Path(str(files("rtl")))
+    for path in [*sorted(root.rglob("*.py")), *sorted(root.rglob("*.v")), Path(__file__)]:
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()

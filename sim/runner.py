@@ -7,7 +7,6 @@ are cached by their sources.
 
 import contextlib
 import fcntl
-import functools
 import hashlib
 import os
 import shutil
@@ -18,13 +17,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import amaranth
 import numpy as np
 from cocotb_tools import runner as cocotb_runner
 
-import gen
-import rtl
-from gen.emit import emit
+from gen.emit import emit, fingerprint
 from rtl.spec.isa import Error
 from rtl.spec.params import ConfigError, Params
 from rtl.spec.regmap import REGISTERS
@@ -122,7 +118,7 @@ def build(
     """
     tool = _tool(simulator)
     flags = [*VERILATOR_ARGS, FAST_CODE, CONTROL_FILE] if simulator == "verilator" else []
-    sources = sorted(texts.items()) if texts else (params, view, _hardware_fingerprint())
+    sources = sorted(texts.items()) if texts else (params, view, fingerprint())
     key = repr((simulator, tool.version, waves, flags, sources))
     where = cache_dir() / f"{simulator}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     where.mkdir(parents=True, exist_ok=True)
@@ -132,18 +128,6 @@ def build(
             _build(where, texts or emit(params, view), tool, simulator, waves)
             (where / "complete").touch()
     return where
-
-
-@functools.cache
-def _hardware_fingerprint() -> str:
-    """Hash of everything that generated Verilog depends on besides the parameters."""
-    digest = hashlib.sha256(amaranth.__version__.encode())
-    for package in (rtl, gen):
-        root = Path(package.__path__[0])
-        for path in sorted(root.rglob("*")):
-            if path.suffix in (".py", ".v"):
-                digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def _build(where: Path, texts: dict[str, str], tool, simulator: str, waves: bool) -> None:
