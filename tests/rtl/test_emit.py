@@ -31,7 +31,7 @@ def test_text_is_reproducible_and_modules_are_unique(name):
     for view in ("structural", "behavioural"):
         other = "behavioural" if view == "structural" else "structural"
         used = [t for n, t in texts.items() if n.endswith(".v") and other not in n]
-        modules = Counter(re.findall(r"^module\s+(\S+)", "\n".join(used), re.MULTILINE))
+        modules = Counter(re.findall(r"^module\s+([^\s(]+)", "\n".join(used), re.MULTILINE))
         assert max(modules.values()) == 1, modules.most_common(1)
         assert {"blockcim_core", "blockcim_engine", "blockcim_tile", "blockcim_macro"} <= set(
             modules
