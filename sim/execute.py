@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mapper import program as program_files
-from mapper.bounds import STREAMING_TOKENS, efficiency
+from mapper.bounds import efficiency
 from mapper.program import Program, StreamPacket
 from rtl.spec.isa import Error, Op, make
 from rtl.spec.params import ConfigError, Params
@@ -244,6 +244,3 @@ def _extended(program: Program, outcome: Outcome) -> dict:
         "wall_s": outcome.wall_s,
     }
     return report
-
-
-__all__ = ["SIMULATORS", "STREAMING_TOKENS", "Outcome", "execute", "run_iss"]
