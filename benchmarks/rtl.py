@@ -97,7 +97,7 @@ def _bare_rate(work: Path) -> float:
     command = [str(tool.path), "--cc", "--exe", "--main", *VERILATOR_ARGS]
     command += ["--top-module", "blockcim_sim", "-Mdir", str(build), str(build / "control.vlt")]
     command += sorted(map(str, build.glob("*.v")))
-    make = ["make", "-j2", "-C", str(build), "-f", "Vblockcim_sim.mk", FAST_CODE]
+    make = ["make", "-j2", "-C", str(build), "-f", "Vblockcim_sim.mk", *FAST_CODE]
     for step in (command, make):
         subprocess.run(step, check=True, capture_output=True, env=tool.environ())
     times, counts = [], []

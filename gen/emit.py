@@ -13,6 +13,7 @@ from rtl.core import Core
 from rtl.engine import Engine
 from rtl.macro import behavioural_verilog, structural_verilog
 from rtl.spec.params import Params
+from rtl.template import render
 from rtl.tile import Tile
 
 #: The variable that yosys puts into every `always @*` so that it runs once at time 0.
@@ -30,7 +31,7 @@ def emit(params: Params, view: str = "both") -> dict[str, str]:
     """Verilog text by file name; `view` is structural, behavioural or both (the macro's two views).
 
     Files: blockcim_core.v, blockcim_engine.v, blockcim_tile.v,
-    blockcim_memory.v, blockcim_gather.v, blockcim_shift.v,
+    blockcim_memory.v, blockcim_gather.v, blockcim_window.v, blockcim_packer.v,
     blockcim_requantise.v, blockcim_macro_structural.v and/or
     blockcim_macro_behavioural.v (same module name, use one), blockcim_sim.v (simulation top), lint.vlt.
     """
@@ -45,8 +46,9 @@ def emit(params: Params, view: str = "both") -> dict[str, str]:
         texts["blockcim_macro_behavioural.v"] = behavioural_verilog(params)
     views = files("rtl") / "views"
     texts["lint.vlt"] = (views / "lint.vlt").read_text()
-    for name in ("memory", "gather", "shift", "requantise"):
+    for name in ("memory", "window", "packer", "requantise"):
         texts[f"blockcim_{name}.v"] = (views / f"{name}.v").read_text()
+    texts["blockcim_gather.v"] = render("gather", {}, tiles=params.tiles)
     texts["blockcim_sim.v"] = (
         (views / "sim_top.v")
         .read_text()

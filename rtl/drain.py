@@ -70,11 +70,12 @@ class DrainPort(wiring.Component):
 
     Members
     -------
+    restart : In, a program starts: no elements are kept
     go, word, ea, fill_mask : In, start with this instruction
     free, tail : Out, the front can take a drain in this cycle; cycles until the last step's sums are complete
     idle : Out, nothing in flight
     heads, control : Out, tiles that head a chain, and the control they get in this cycle
-    sums : In, the tiles' partial sums, tile 0 low, per tile slots * column groups * 32 bits
+    sums : In, per tile its partial sums, slots * column groups * 32 bits
     const_addr, const_en, const_data : read port of the constants, data one cycle later
     bus, filled : Out, the fill port
     write_en, write_addr, write_data, spans : Out, buffer writes, and the words still to be written
@@ -84,6 +85,7 @@ class DrainPort(wiring.Component):
         self.params = p = params
         super().__init__(
             {
+                "restart": In(1),
                 "go": In(1),
                 "word": In(isa.width(p)),
                 "ea": In(clog2(p.act_depth) + 1),
@@ -94,7 +96,7 @@ class DrainPort(wiring.Component):
                 "stepping": Out(1),
                 "heads": Out(p.tiles),
                 "control": Out(control_layout(p)),
-                "sums": In(p.tiles * p.slots * p.col_groups * 32),
+                "sums": In(p.slots * p.col_groups * ACC_BITS).array(p.tiles),
                 "const_addr": Out(clog2(p.const_depth)),
                 "const_en": Out(1),
                 "const_data": In(p.lanes * CONST_BITS),
@@ -334,22 +336,22 @@ class DrainPort(wiring.Component):
             ]
 
     def _walk(self, m, v, walk, piece, name):
-        """Chunks of one slot as (used, index into the sums); returns the walk behind it and the chunks."""
+        """Chunks of one slot as (used, tile, index into its sums); returns the walk behind it and the chunks."""
         p = self.params
         per_tile = p.col_groups // p.drain_chunk
         span = v.groups * v.chain
         offset, sub = walk
         chunks = []
         for c in range(p.granule // p.drain_chunk):
-            index = Signal(field_bits(p.tiles * p.slots * per_tile), name=f"{name}_index{c}")
+            tile = Signal(field_bits(p.tiles), name=f"{name}_tile{c}")
+            index = Signal(field_bits(p.slots * per_tile), name=f"{name}_index{c}")
             beyond = Signal(name=f"{name}_beyond{c}")
-            tile = wrap(v.tile + offset[: clog2(p.tiles + 1)], p.tiles)
-            lane = piece[: max(1, clog2(p.slots))]
             m.d.comb += [
                 beyond.eq(offset >= span),
-                index.eq(Mux(beyond, 0, (tile * p.slots + lane) * per_tile + sub)),
+                tile.eq(wrap(v.tile + offset[: clog2(p.tiles + 1)], p.tiles)),
+                index.eq(piece[: max(1, clog2(p.slots))] * per_tile + sub),
             ]
-            chunks.append((~beyond, index))
+            chunks.append((~beyond, tile, index))
             after = Signal(24, name=f"{name}_offset{c}")
             after_sub = Signal.like(self.walk_sub, name=f"{name}_sub{c}")
             wraps = sub + 1 == v.blocks
@@ -364,18 +366,20 @@ class DrainPort(wiring.Component):
         """The lanes of the step, registered: rtl/views/gather.v."""
         p = self.params
         gathered = Signal(p.lanes * ACC_BITS)
-        sources = p.tiles * p.slots * p.col_groups // p.drain_chunk
+        used, tiles, indices = (Cat(*column) for column in zip(*chunks, strict=True))
         m.submodules.gather = Instance(
             "blockcim_gather",
             p_SIZE=p.drain_chunk * ACC_BITS,
-            p_SOURCES=sources,
+            p_SUMS=p.slots * p.col_groups // p.drain_chunk,
             p_CHUNKS=len(chunks),
-            p_INDEX=len(chunks[0][1]),
+            p_TILE=len(chunks[0][1]),
+            p_INDEX=len(chunks[0][2]),
             i_clk=ClockSignal(),
             i_en=valid,
-            i_sums=self.sums,
-            i_used=Cat(*(used for used, _ in chunks)),
-            i_index=Cat(*(index for _, index in chunks)),
+            i_used=used,
+            i_tile=tiles,
+            i_index=indices,
+            **{f"i_sums{t}": self.sums[t] for t in range(p.tiles)},
             o_lanes=gathered,
         )
         return gathered
@@ -383,7 +387,7 @@ class DrainPort(wiring.Component):
     # -- arithmetic ------------------------------------------------------------------------------
 
     def _requantise(self, m, gathered, stage):
-        """Two cycles, rtl/views/requantise.v: bias and multiply; round, shift, clamp."""
+        """Two cycles, rtl/views/requantise.v: bias and multiply; round, shift, clamp, place in the slices."""
         p = self.params
         stages = [stage]
         for i in range(1, 4):
@@ -391,12 +395,16 @@ class DrainPort(wiring.Component):
             m.d.sync += stages[i].eq(stages[i - 1])
         _, stage1, stage2, stage3 = stages
         self.before_last = stage2
-        word = Signal(p.word_bits)
+        word, self.placed = Signal(p.word_bits), Signal(p.lanes)
+        v = data.View(self.layout, self.entries[stage2.entry].as_value())
         m.submodules.requantise = Instance(
             "blockcim_requantise",
             p_LANES=p.lanes,
             p_ACT=p.act_bits,
+            p_GRANULE=p.granule,
             p_SUB=len(stage2.sub),
+            p_LEN=len(stage2.lens[0]),
+            p_OFF=len(v.d_off),
             i_clk=ClockSignal(),
             i_en1=stage1.valid,
             i_raw1=stage1.raw,
@@ -405,7 +413,10 @@ class DrainPort(wiring.Component):
             i_en2=stage2.valid,
             i_raw2=stage2.raw,
             i_sub2=stage2.sub,
+            i_lens2=stage2.lens.as_value(),
+            i_off2=Mux(v.rows, v.d_off, 0),
             o_word=word,
+            o_mask=self.placed,
         )
         return word, stage3
 
@@ -427,21 +438,17 @@ class DrainPort(wiring.Component):
 
     def _fill_bus(self, m, v, word, stage):
         p, bus = self.params, self.bus
-        group, size = max(1, clog2(p.row_groups)), p.granule * p.act_bits
+        group = max(1, clog2(p.row_groups))
         pattern = Signal(p.tiles, name="done_pattern")
         m.d.comb += pattern.eq(self.patterns[stage.entry])
         for s in range(p.slots):
             slot = stage.slots[s]
-            elements = slice(s * p.granule, (s + 1) * p.granule)
-            ones = ((Const(1, p.granule + 1) << stage.lens[s]) - 1)[: p.granule]
-            bits = slice(s * size, (s + 1) * size)
             tiles = slot_tiles(pattern, v.d_tile, slot, p.tiles)
             m.d.comb += [
                 bus.tiles[s].eq(Mux(stage.valid & v.rows, tiles, 0)),
                 bus.group[s * group : (s + 1) * group].eq(slot.group),
-                bus.mask[elements].eq(ones << v.d_off),
-                bus.data[bits].eq(word[bits] << (v.d_off * p.act_bits)),
             ]
+        m.d.comb += [bus.mask.eq(self.placed), bus.data.eq(word)]
 
     def _write(self, m, v, word, stage):
         """Packs the step and writes complete words; `spans` are the words still owed."""
@@ -452,6 +459,7 @@ class DrainPort(wiring.Component):
         addr = Array(Signal(clog2(p.act_depth) + 1, name=f"addr{i}") for i in range(DRAIN_ENTRIES))
         end = Array(Signal(clog2(p.act_depth) + 1, name=f"end{i}") for i in range(DRAIN_ENTRIES))
         m.d.comb += [
+            packer.clear.eq(self.restart),
             packer.step.valid.eq(stage.valid & ~v.rows),
             packer.step.last.eq(stage.last),
             packer.step.keep.eq(v.keep),

@@ -125,6 +125,7 @@ class Engine(wiring.Component):
         ]
         for k, drain in enumerate(self.drains):
             m.d.comb += [
+                drain.restart.eq(self.start),
                 drain.go.eq(seq.drain_go[k]),
                 drain.fill_mask.eq(seq.fill_mask),
                 seq.drain_free[k].eq(drain.free),
@@ -178,7 +179,8 @@ class Engine(wiring.Component):
     def _constants(self, m):
         """Requantisation constants: one word of 64 bits a lane per drain step, a read port per drain."""
         p, sin = self.params, self.sin
-        memory = Memory(p.lanes * CONST_BITS, p.const_depth, reads=p.drain_ports)
+        width = p.lanes * CONST_BITS
+        memory = Memory(width, p.const_depth, reads=p.drain_ports, parts=p.const_words)
         memory.add_to(m, "constants")
         write = memory.writes[0]
         m.d.comb += [
@@ -204,7 +206,7 @@ class Engine(wiring.Component):
         ports = Signal(data.ArrayLayout(control_layout(p), p.drain_ports))
         m.d.comb += [ports[k].eq(d.control) for k, d in enumerate(self.drains)]
         for drain in self.drains:
-            m.d.comb += drain.sums.eq(Cat(*sums))
+            m.d.comb += [drain.sums[t].eq(sums[t]) for t in range(p.tiles)]
         for t in range(p.tiles):
             fills = {}
             for k, bus in enumerate(buses):

@@ -1,12 +1,11 @@
 """The load unit: reads words of the buffer, cuts them into slices and parts, and fills row registers."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .fill import Position, bus_layout, copies, land, slot_layout, slot_tiles
 from .layout import instr_layout, instr_view
-from .shift import shift
 from .spans import span_layout
 from .spec import isa
 from .spec.isa import Op
@@ -16,8 +15,8 @@ from .spec.params import Params, clog2
 class LoadUnit(wiring.Component):
     """LOAD. A word is requested in cycle c, cut in c+2, on the fill bus in c+3, in the row registers in c+4.
 
-    Elements wait in a window of two words; each cycle takes what the next `slots` slots need, so slices of
-    any length pass, at one word a cycle where they fill their slots.
+    Elements wait in a window of two words (rtl/views/window.v); each cycle takes what the next `slots` slots need,
+    so slices of any length pass, at one word a cycle where they fill their slots.
 
     Members
     -------
@@ -50,7 +49,7 @@ class LoadUnit(wiring.Component):
         p = self.params
         v = Signal(instr_layout(Op.LOAD, p), name="instr")
         incoming = instr_view(Op.LOAD, p, self.word)
-        window, have = Signal(2 * p.word_bits), Signal(range(2 * p.lanes + 1))
+        have = Signal(range(2 * p.lanes + 1))
         skipping, inflight = Signal(), Signal()
         elems, part = Signal(20), Signal(6)
         position = Position(*(Signal(n) for n in Position.bits(p)))
@@ -64,20 +63,28 @@ class LoadUnit(wiring.Component):
             arriving.eq(Mux(inflight, p.lanes, 0)),
             self.want.eq(self.span.active & (rest + arriving <= p.lanes)),
         ]
-        gone, unit, wide = Signal.like(wanted), p.act_bits, 2 * p.word_bits
-        m.d.comb += gone.eq(Mux(emit, wanted, 0))
-        kept = shift(m, window, gone, unit=unit, width=wide, left=False, name="kept")
-        added = shift(m, self.read_data, rest, unit=unit, width=wide, left=True, name="added")
-        m.d.sync += [
-            have.eq(rest + arriving),
-            inflight.eq(self.grant),
-            window.eq(Mux(inflight, kept | added, kept)),
-        ]
+        m.d.sync += [have.eq(rest + arriving), inflight.eq(self.grant)]
         with m.If(self.grant):
             m.d.sync += self.span.addr.eq(self.span.addr + 1)
             with m.If(self.span.addr + 1 == self.span.end):
                 m.d.sync += self.span.active.eq(0)
-        self._emit(m, v, window, emit & ~skipping)
+        self._emit(m, v, emit & ~skipping)
+        m.submodules.window = Instance(
+            "blockcim_window",
+            p_LANES=p.lanes,
+            p_ACT=p.act_bits,
+            p_GRANULE=p.granule,
+            p_COUNT=len(wanted),
+            i_clk=ClockSignal(),
+            i_emit=emit & ~skipping,
+            i_start=Cat(*self.starts),
+            i_take=emit,
+            i_gone=wanted,
+            i_arrive=inflight,
+            i_rest=rest[: len(wanted)],
+            i_data=self.read_data,
+            o_cut=self.bus.data,
+        )
         with m.If(emit):
             m.d.sync += skipping.eq(0)
             with m.If(~skipping):
@@ -99,7 +106,6 @@ class LoadUnit(wiring.Component):
                 self.span.addr.eq(self.ea),
                 self.span.end.eq(self.ea + incoming.words),
                 have.eq(0),
-                window.eq(0),
                 skipping.eq(incoming.skip != 0),
                 elems.eq(incoming.elems),
                 part.eq(0),
@@ -114,7 +120,7 @@ class LoadUnit(wiring.Component):
         p = self.params
         self.mask, self.pattern = Signal(p.tiles), Signal(p.tiles)
         self.slots, self.lens, self.starts = [], [], []
-        taken, left = 0, elems
+        taken, left = Const(0, clog2(p.lanes + 1)), elems
         for s in range(p.slots):
             last = part == v.parts - 1
             size = Signal(range(p.granule + 1), name=f"size{s}")
@@ -139,19 +145,11 @@ class LoadUnit(wiring.Component):
             position, part, taken, left = moved, following, total, rest
         return taken, (position, part)
 
-    def _emit(self, m, v, window, emit):
-        """Register the slots of this cycle on the fill bus."""
+    def _emit(self, m, v, emit):
+        """Register the slots of this cycle on the fill bus; their elements come from the window."""
         p, bus = self.params, self.bus
         group = max(1, clog2(p.row_groups))
-        size = p.granule * p.act_bits
-        for s, (slot, length, start) in enumerate(
-            zip(self.slots, self.lens, self.starts, strict=True)
-        ):
-            cut = window[:size]
-            if s:
-                cut = shift(
-                    m, window, start, unit=p.act_bits, width=size, left=False, name=f"cut{s}"
-                )
+        for s, (slot, length) in enumerate(zip(self.slots, self.lens, strict=True)):
             m.d.sync += bus.tiles[s].eq(0)
             with m.If(emit):
                 elements = slice(s * p.granule, (s + 1) * p.granule)
@@ -159,5 +157,4 @@ class LoadUnit(wiring.Component):
                     bus.tiles[s].eq(slot_tiles(self.pattern, v.d_tile, slot, p.tiles)),
                     bus.group[s * group : (s + 1) * group].eq(slot.group),
                     bus.mask[elements].eq((1 << length) - 1),
-                    bus.data[s * size : (s + 1) * size].eq(cut),
                 ]

@@ -8,8 +8,7 @@ Cycles, in both views: a fill or a weight write takes effect at its clock edge; 
 them, so a drain may read it in the very next cycle; a drain is in `q` one edge after `drain_en`.
 """
 
-import re
-from pathlib import Path
+import math
 
 from amaranth.back import verilog
 from amaranth.hdl import (
@@ -29,11 +28,10 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.spec.params import Params, clog2
+from rtl.template import render
 
 #: Module name of the macro in Verilog, in both views.
 MODULE = "blockcim_macro"
-
-_TEMPLATE = Path(__file__).parent / "views" / "macro_behavioural.v"
 
 
 def field_bits(things: int) -> int:
@@ -57,6 +55,7 @@ def macro_inputs(params: Params) -> dict[str, int]:
     ports |= {"pass_bank": 1, "acc_bank": 1, "pass_mask": p.col_groups}
     if p.tree == "shared":
         ports["pass_sel"] = p.col_groups * group
+        ports["pass_offset"] = group
     else:
         ports["pass_rows"] = p.col_groups * p.row_groups
     ports |= {"w_en": 1, "w_row": clog2(p.rows), "w_group": field_bits(p.col_groups)}
@@ -435,12 +434,13 @@ class Macro(_Part):
     fill{k}_valid, fill{k}_group, fill{k}_mask, fill{k}_data; fill_bank
         Fill port k of 1 + drain_ports: slot s, if valid, writes its masked elements into row group
         `group[s]` < G of row bank `fill_bank`. No two slots or ports hit one element in a cycle.
-    pass_en, pass_plane, pass_clear, pass_bank, acc_bank, pass_mask, pass_sel or pass_rows
+    pass_en, pass_plane, pass_clear, pass_bank, acc_bank, pass_mask, pass_sel and pass_offset or pass_rows
         A step: `planes` cycles in a row with `pass_en`, `pass_plane` counting up from 0, the others stable.
         Column groups in `pass_mask` add to accumulator bank `acc_bank` (with `pass_clear`: overwrite) the
-        products of row bank `pass_bank` and weights: of row group `pass_sel[h]` < G (tree = shared) or of
-        all row groups in `pass_rows[h]` (tree = full), modulo 2^acc_bits. In mid-step, row bank, weights
-        and accumulators in use must be left alone; steps may follow each other without a gap.
+        products of row bank `pass_bank` and weights: of row group (`pass_sel[h]` + `pass_offset`) mod G, both
+        < G (tree = shared), or of all row groups in `pass_rows[h]` (tree = full), modulo 2^acc_bits. In
+        mid-step, row bank, weights and accumulators in use must be left alone; steps may follow each other
+        without a gap.
     w_en, w_row, w_group, w_data
         Writes the B weights of row `w_row` in column group `w_group`.
     drain_en, drain_col, drain_pieces, drain_bank, drain_rot, drain_add, chain_in; q
@@ -528,7 +528,9 @@ class Macro(_Part):
 
     def _select(self, m: Module, group, h: int) -> None:
         if self.params.tree == "shared":
-            m.d.comb += group.sel.eq(self.pass_sel.word_select(h, len(group.sel)))
+            groups = self.params.row_groups
+            row = self.pass_sel.word_select(h, len(group.sel)) + self.pass_offset
+            m.d.comb += group.sel.eq(Mux(row >= groups, row - groups, row))
         else:
             m.d.comb += group.rows.eq(self.pass_rows.word_select(h, len(group.rows)))
 
@@ -571,6 +573,7 @@ def behavioural_verilog(params: Params) -> str:
     ports += [f"  input wire [{bits - 1}:0] {name}" for name, bits in macro_inputs(p).items()]
     ports.append(f"  output reg [{q_bits(p) - 1}:0] q")
     group = field_bits(p.row_groups)
+    select = "pass_sel" if p.tree == "shared" else "pass_rows"
     values = {
         "PORTS": ",\n".join(ports),
         "G": p.row_groups,
@@ -585,15 +588,13 @@ def behavioural_verilog(params: Params) -> str:
         "ROWS_DEPTH": 1 << clog2(p.rows * p.col_groups),
         "COL_DEPTH": 1 << clog2(p.granule),
         "SLICES_DEPTH": 1 << clog2(2 * p.row_groups),
+        "SUMS_DEPTH": 1 << clog2(p.slots * p.col_groups),
         "GROUPS_DEPTH": 1 << clog2(2 * p.col_groups),
-        "USED": "1 << pass_sel[h * GW +: GW]" if p.tree == "shared" else "pass_rows[h * G +: G]",
+        "SELECT": select,
+        "SELECT_BITS": macro_inputs(p)[select],
+        "OFFSET": "pass_offset" if p.tree == "shared" else "0",
+        "USED": "1 << (n < G ? n : n - G)" if p.tree == "shared" else "select[h * G +: G]",
     }
 
-    def each_fill_port(match: re.Match) -> str:
-        return "".join(match[1].replace("@K@", str(k)) for k in range(1 + p.drain_ports))
-
-    text = _TEMPLATE.read_text(encoding="utf-8")
-    text = re.sub(
-        r"^ *// @each fill port@\n(.*?)^ *// @end@\n", each_fill_port, text, flags=re.M | re.S
-    )
-    return re.sub(r"@(\w+)@", lambda match: str(values[match[1]]), text)
+    rows = math.gcd(p.granule, 4)
+    return render("macro_behavioural", values | {"ROWS": rows}, fills=1 + p.drain_ports, rows=rows)

@@ -6,10 +6,11 @@ from .spec.params import clog2
 
 
 class Write:
-    """A write port: `en` (one bit a part), `addr`, `data`."""
+    """A write port: `en` (one bit a part), `addr`, `data` (of one part: every enabled part takes it)."""
 
     def __init__(self, width: int, depth: int, parts: int):
-        self.en, self.addr, self.data = Signal(parts), Signal(max(1, clog2(depth))), Signal(width)
+        self.en, self.addr = Signal(parts), Signal(max(1, clog2(depth)))
+        self.data = Signal(width // parts)
 
 
 class Read:

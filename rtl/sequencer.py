@@ -140,7 +140,7 @@ class Sequencer(wiring.Component):
         (write,), (read,) = memory.writes, memory.reads
         m.d.comb += [
             write.addr.eq(self.prog_instr),
-            write.data.eq(self.prog_data.replicate(width // 32)),
+            write.data.eq(self.prog_data),
             write.en.eq(self.prog_we << self.prog_part),
             read.en.eq(1),
             read.addr.eq(next_pc),

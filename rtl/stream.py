@@ -10,7 +10,6 @@ from .macro import field_bits
 from .spans import span_layout
 from .spec import isa
 from .spec.isa import Op
-from .spec.numeric import CONST_BITS
 from .spec.params import Params, clog2
 
 #: Words that wait between the buffer and the output stream at most.
@@ -32,7 +31,7 @@ class StreamIn(wiring.Component):
     blocked : In, the write port is taken in this cycle
     write_en, write_addr, write_data : Out, buffer
     weight_tile, weight_en, weight_row, weight_group, weight_data : Out, weights
-    const_en, const_addr, const_data : Out, constants
+    const_en, const_addr, const_data : Out, constants; an enable for each of the const_words parts of a word
     """
 
     def __init__(self, params: Params):
@@ -60,9 +59,9 @@ class StreamIn(wiring.Component):
                 "weight_row": Out(clog2(p.rows)),
                 "weight_group": Out(max(1, clog2(p.col_groups))),
                 "weight_data": Out(p.granule * p.weight_bits),
-                "const_en": Out(1),
+                "const_en": Out(p.const_words),
                 "const_addr": Out(clog2(p.const_depth)),
-                "const_data": Out(p.lanes * CONST_BITS),
+                "const_data": Out(p.word_bits),
             }
         )
 
@@ -158,16 +157,16 @@ class StreamIn(wiring.Component):
         p = self.params
         v = instr_view(Op.LDC, p, self.word)
         part, left = Signal(range(p.const_words)), Signal.like(v.words)
-        kept, addr = Signal((p.const_words - 1) * p.word_bits), Signal.like(v["const"])
+        addr = Signal.like(v["const"])
         last, take = part == p.const_words - 1, Signal(name="const_take")
         m.d.comb += [
             take.eq(self.ldc & full),
-            self.const_en.eq(take & last),
+            self.const_en.eq(take << part),
             self.const_addr.eq(addr),
-            self.const_data.eq(Cat(kept, word)),
+            self.const_data.eq(word),
         ]
         with m.If(take):
-            m.d.sync += [kept.eq(Cat(kept, word)[p.word_bits :]), part.eq(Mux(last, 0, part + 1))]
+            m.d.sync += part.eq(Mux(last, 0, part + 1))
             with m.If(last):
                 m.d.sync += [addr.eq(addr + 1), left.eq(left - 1)]
                 with m.If(left == 1):

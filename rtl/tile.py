@@ -128,52 +128,46 @@ class Tile(wiring.Component):
 
     def _pass(self, m, rot) -> dict:
         """The pass sequencer: planes within steps. Returns the macro's pass ports."""
-        p, c = self.params, self.command
-        mask = Signal(p.col_groups)
-        clear = Signal()
-        plane = Signal(field_bits(p.planes))
+        p = self.params
+        command = Signal(command_layout(p))
+        plane, clear, last = Signal(field_bits(p.planes)), Signal(), Signal()
         last_plane = plane == p.planes - 1
         ports = {}
         if p.tree == "shared":
-            group = max(1, clog2(p.row_groups))
-            sel = Signal(data.ArrayLayout(group, p.col_groups))
-            stride, steps = Signal(group), Signal(clog2(p.row_groups + 1))
-            last = last_plane & (steps == 1)
-            ports["i_pass_sel"] = sel.as_value()
+            step, offset = Signal(range(p.row_groups)), Signal(field_bits(p.row_groups))
+            following = offset + command.stride
+            m.d.comb += [
+                clear.eq(command.first & (step == 0)),
+                last.eq(last_plane & (step + 1 == command.steps)),
+            ]
+            with m.If(self.running & last_plane):
+                m.d.sync += [
+                    step.eq(step + 1),
+                    offset.eq(Mux(following >= p.row_groups, following - p.row_groups, following)),
+                ]
+            with m.If(self.pass_start):
+                m.d.sync += [step.eq(0), offset.eq(0)]
+            ports = {"i_pass_sel": command.sel.as_value(), "i_pass_offset": offset}
         else:
-            rows = Signal(p.col_groups * p.row_groups)
-            last = last_plane
-            ports["i_pass_rows"] = rows
+            m.d.comb += [clear.eq(command.first), last.eq(last_plane)]
+            ports = {"i_pass_rows": command.rows}
         m.d.comb += self.ready.eq(~self.running | last)
         with m.If(self.running):
             m.d.sync += plane.eq(Mux(last_plane, 0, plane + 1))
-            with m.If(last_plane):
-                m.d.sync += clear.eq(0)
-                if p.tree == "shared":
-                    m.d.sync += steps.eq(steps - 1)
-                    for h in range(p.col_groups):
-                        total = sel[h] + stride
-                        m.d.sync += sel[h].eq(
-                            Mux(total >= p.row_groups, total - p.row_groups, total)
-                        )
             with m.If(last):
                 m.d.sync += self.running.eq(0)
         with m.If(self.pass_start):
-            m.d.sync += [self.running.eq(1), plane.eq(0), clear.eq(c.first), mask.eq(c.mask)]
-            m.d.sync += self.row_bank.eq(self.row_bank ^ c.fresh)
-            if p.tree == "shared":
-                m.d.sync += [sel.eq(c.sel), stride.eq(c.stride), steps.eq(c.steps)]
-            else:
-                m.d.sync += rows.eq(c.rows)
-            with m.If(c.first):
-                m.d.sync += [self.newest.eq(~self.newest), rot[~self.newest].eq(c.rot)]
+            m.d.sync += [self.running.eq(1), plane.eq(0), command.eq(self.command)]
+            m.d.sync += self.row_bank.eq(self.row_bank ^ self.command.fresh)
+            with m.If(self.command.first):
+                m.d.sync += [self.newest.eq(~self.newest), rot[~self.newest].eq(self.command.rot)]
         return ports | {
             "i_pass_en": self.running,
             "i_pass_plane": plane,
             "i_pass_clear": clear,
             "i_pass_bank": self.row_bank,
             "i_acc_bank": self.newest,
-            "i_pass_mask": mask,
+            "i_pass_mask": command.mask,
         }
 
     def _drain(self, m, rot) -> dict:

@@ -12,7 +12,9 @@ def low_ones(count, tiles: int):
 
 def rotate(mask, amount, tiles: int):
     """`mask` rotated upwards by `amount` (0..tiles-1)."""
-    return (Cat(mask, mask) << amount)[tiles : 2 * tiles]
+    # A right shift stays as wide as its operand, which a simulator thanks us for.
+    back = (tiles - amount)[: clog2(tiles + 1)]
+    return (Cat(mask, mask) >> back)[:tiles]
 
 
 def tile_range(first, count, tiles: int):

@@ -1,6 +1,5 @@
 // Behavioural view of the CIM macro: same ports and same cycles as the structural view, written to simulate fast.
-// Plain Verilog-2001. This is a template: rtl/macro.py puts in the names between at signs and repeats the lines of
-// a fill port.
+// Plain Verilog-2001. A template (rtl/template.py) that rtl/macro.py fills in.
 //
 // Why it is fast: a step does its whole dot product in the cycle of its last bit plane; an idle macro only tests its
 // enables; the inner loop walks one row of a granule, weights as unsigned bytes and sums, contiguously, which a
@@ -14,6 +13,8 @@ module blockcim_macro (
   /* verilator lint_off WIDTH */
   // State is written with blocking assignments, after all its readers, in the one process that uses it.
   /* verilator lint_off BLKSEQ */
+  // Tasks that are not inlined use the state above; nothing else does, so Verilator cannot order them wrongly.
+  /* verilator lint_off IMPURE */
   localparam G = @G@;        // row groups
   localparam H = @H@;        // column groups
   localparam B = @B@;        // granule
@@ -22,13 +23,15 @@ module blockcim_macro (
   localparam WB = @WEIGHT_BITS@;
   localparam ACC = @ACC_BITS@;
   localparam GW = @GROUP_BITS@;  // bits of a row group number
+  localparam ROWS = @ROWS@;  // rows of a granule that one walk over its columns takes
   localparam LAST = @PLANES@ - 1;
   localparam [31:0] HALF = 1 << (WB - 1);
 
   reg [WB-1:0] weight [0:@ROWS_DEPTH@-1][0:@COL_DEPTH@-1];        // [(h * G + g) * B + e][c]
   reg [B*AB-1:0] row [0:@SLICES_DEPTH@-1];                        // [bank * G + g]
   reg signed [31:0] acc [0:@GROUPS_DEPTH@-1][0:@COL_DEPTH@-1];    // [bank * H + h][c], of which ACC bits count
-  reg [S*H*32-1:0] q_next;                                        // always equal to q
+  reg signed [31:0] sums [0:@SUMS_DEPTH@-1];                      // [piece * H + h], always equal to q
+  reg [S*H*32-1:0] q_next;
 
   reg [31:0] h, g, e, c, s, n;
   reg [B*AB-1:0] slice;
@@ -50,6 +53,8 @@ module blockcim_macro (
       /* verilator unroll_disable */
       for (c = 0; c < B; c = c + 1) acc[n][c] = 0;
     end
+    /* verilator unroll_disable */
+    for (n = 0; n < S * H; n = n + 1) sums[n] = 0;
     q_next = 0;
     q = 0;
   end
@@ -63,11 +68,12 @@ module blockcim_macro (
   initial loaded = 0;
 
   // No messages: they carry the instance name, and Verilator then cannot share the code between instances.
-  task load_weights;
+  task load_weights(input [31:0] number);
+    /* verilator no_inline_task */
     begin
       file = $fopen(path, "rb");
       if (file == 0) $finish;
-      got = $fseek(file, id * G * B * H * B, 0);
+      got = $fseek(file, number * G * B * H * B, 0);
       /* verilator unroll_disable */
       for (n = 0; n < G * B; n = n + 1) begin
         got = $fread(bytes, file);  // not in the condition: Verilator hoists it out of the loop there
@@ -83,81 +89,119 @@ module blockcim_macro (
   endtask
 `endif
 
-  always @(posedge clk) begin
-`ifndef SYNTHESIS
-    if (!loaded) begin
-      loaded = 1;
-      if ($value$plusargs("weights=%s", path)) load_weights;
-    end
-`endif
-    if (drain_en) begin
-      /* verilator unroll_full */
+  // The work of a cycle is in tasks that see nothing but their arguments and the state above: Verilator then shares
+  // their code between all macros of a core, and the code of a cycle stays in the instruction cache.
+
+  task drain_step(input [31:0] column, input [31:0] pieces, input bank, input [31:0] rot, input add,
+                  input [S*H*32-1:0] chain);
+    /* verilator no_inline_task */
+    begin
+      /* verilator unroll_disable */
       for (s = 0; s < S; s = s + 1)
-        if (s < drain_pieces) begin
-          /* verilator unroll_full */
+        if (s < pieces) begin
+          n = rot;
+          /* verilator unroll_disable */
           for (h = 0; h < H; h = h + 1) begin
-            n = h + drain_rot < H ? h + drain_rot : h + drain_rot - H;
             value = 0;
-            if (drain_col + s < B) value = acc[drain_bank * H + n][drain_col + s];
-            value = $signed(value[ACC-1:0]);
-            if (drain_add) value = value + chain_in[(s * H + h) * 32 +: 32];
-            q_next[(s * H + h) * 32 +: 32] = value;
+            if (column + s < B) value = acc[bank * H + n][column + s];
+            sums[s * H + h] = $signed(value[ACC-1:0]);
+            n = (n == H - 1) ? 0 : n + 1;
           end
         end
-      q <= q_next;
+      if (add) begin
+        /* verilator unroll_full */
+        for (n = 0; n < S * H; n = n + 1)
+          if (n < pieces * H) sums[n] = sums[n] + chain[n * 32 +: 32];
+      end
+      /* verilator unroll_full */
+      for (n = 0; n < S * H; n = n + 1) q_next[n * 32 +: 32] = sums[n];
     end
+  endtask
 
-    if (pass_en && pass_plane == LAST) begin
+  task pass_step(input [H-1:0] mask, input [@SELECT_BITS@-1:0] select, input [31:0] row_offset, input clear,
+                 input rows, input bank);
+    /* verilator no_inline_task */
+    begin
       /* verilator unroll_disable */
       for (h = 0; h < H; h = h + 1)
-        if (pass_mask[h]) begin
-          n = acc_bank * H + h;
+        if (mask[h]) begin
           /* verilator unroll_disable */
-          for (c = 0; c < B; c = c + 1) sum[c] = pass_clear ? 0 : acc[n][c];
+          for (c = 0; c < B; c = c + 1) sum[c] = clear ? 0 : acc[bank * H + h][c];
+          n = select[h * GW +: GW] + row_offset;
           used = @USED@;
           /* verilator unroll_disable */
           for (g = 0; g < G; g = g + 1)
             if (used[g]) begin
-              slice = row[pass_bank * G + g];
+              slice = row[rows * G + g];
               /* verilator unroll_full */
               for (e = 0; e < B; e = e + 1) x[e] = $signed(slice[e * AB +: AB]);
               /* verilator unroll_disable */
-              for (e = 0; e < B; e = e + 1) begin
+              for (e = 0; e < B; e = e + ROWS) begin
+                n = (h * G + g) * B + e;
                 // (w ^ HALF) - HALF is the signed weight, in vector instructions that sign extension would not get
                 /* verilator unroll_disable */
                 for (c = 0; c < B; c = c + 1)
-                  sum[c] = sum[c] + x[e] * ((weight[(h * G + g) * B + e][c] ^ HALF) - HALF);
+                  sum[c] = sum[c]
+                  // @each rows@
+                    + x[e + @K@] * ((weight[n + @K@][c] ^ HALF) - HALF)
+                  // @end@
+                  ;
               end
             end
           /* verilator unroll_disable */
-          for (c = 0; c < B; c = c + 1) acc[n][c] = sum[c];
+          for (c = 0; c < B; c = c + 1) acc[bank * H + h][c] = sum[c];
         end
     end
+  endtask
 
-    // @each fill port@
-    if (|fill@K@_valid) begin
+  task fill_step(input bank, input [S-1:0] valid, input [S*GW-1:0] group, input [S*B-1:0] mask,
+                 input [S*B*AB-1:0] elements);
+    /* verilator no_inline_task */
+    begin
       /* verilator unroll_full */
       for (s = 0; s < S; s = s + 1)
-        if (fill@K@_valid[s]) begin
-          n = fill_bank * G + fill@K@_group[s * GW +: GW];
-          if (&fill@K@_mask[s * B +: B]) row[n] = fill@K@_data[s * B * AB +: B * AB];
+        if (valid[s]) begin
+          n = bank * G + group[s * GW +: GW];
+          if (&mask[s * B +: B]) row[n] = elements[s * B * AB +: B * AB];
           else begin
             slice = row[n];
             /* verilator unroll_full */
             for (e = 0; e < B; e = e + 1)
-              if (fill@K@_mask[s * B + e]) slice[e * AB +: AB] = fill@K@_data[(s * B + e) * AB +: AB];
+              if (mask[s * B + e]) slice[e * AB +: AB] = elements[(s * B + e) * AB +: AB];
             row[n] = slice;
           end
         end
     end
-    // @end@
+  endtask
 
-    if (w_en) begin
-      n = w_group * G * B + w_row;
+  task write_step(input [31:0] group, input [31:0] at, input [B*WB-1:0] weights);
+    /* verilator no_inline_task */
+    begin
+      n = group * G * B + at;
       /* verilator unroll_full */
-      for (c = 0; c < B; c = c + 1) weight[n][c] = w_data[c * WB +: WB];
+      for (c = 0; c < B; c = c + 1) weight[n][c] = weights[c * WB +: WB];
     end
+  endtask
+
+  always @(posedge clk) begin
+`ifndef SYNTHESIS
+    if (!loaded) begin
+      loaded = 1;
+      if ($value$plusargs("weights=%s", path)) load_weights(id);
+    end
+`endif
+    if (drain_en) begin
+      drain_step(drain_col, drain_pieces, drain_bank, drain_rot, drain_add, chain_in);
+      q <= q_next;
+    end
+    if (pass_en && pass_plane == LAST) 
+      pass_step(pass_mask, @SELECT@, @OFFSET@, pass_clear, pass_bank, acc_bank);
+    // @each fills@
+    if (|fill@K@_valid) fill_step(fill_bank, fill@K@_valid, fill@K@_group, fill@K@_mask, fill@K@_data);
+    // @end@
+    if (w_en) write_step(w_group, w_row, w_data);
   end
+  /* verilator lint_on IMPURE */
   /* verilator lint_on BLKSEQ */
   /* verilator lint_on WIDTH */
 endmodule

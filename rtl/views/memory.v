@@ -1,4 +1,5 @@
-// A synchronous memory: WRITES write ports, each of PARTS separately enabled parts, and READS read ports.
+// A synchronous memory: WRITES write ports and READS read ports. A word has PARTS
+// parts, each with its own write enable; all take the same data.
 // Read data comes one cycle after r_en and holds. Reading a word in the cycle it is written gives the old word.
 // Starts as zeros. An ASIC flow puts its own RAM in the place of this module.
 module blockcim_memory #(
@@ -12,7 +13,7 @@ module blockcim_memory #(
   input wire clk,
   input wire [WRITES*PARTS-1:0] w_en,
   input wire [WRITES*ADDR-1:0] w_addr,
-  input wire [WRITES*WIDTH-1:0] w_data,
+  input wire [WRITES*WIDTH/PARTS-1:0] w_data,
   input wire [READS-1:0] r_en,
   input wire [READS*ADDR-1:0] r_addr,
   output reg [READS*WIDTH-1:0] r_data
@@ -32,7 +33,7 @@ module blockcim_memory #(
       for (p = 0; p < PARTS; p = p + 1) begin : part
         always @(posedge clk)
           if (w_en[w*PARTS+p])
-            mem[w_addr[w*ADDR+:ADDR]][p*PART+:PART] <= w_data[w*WIDTH+p*PART+:PART];
+            mem[w_addr[w*ADDR+:ADDR]][p*PART+:PART] <= w_data[w*PART+:PART];
       end
     end
     for (r = 0; r < READS; r = r + 1) begin : read

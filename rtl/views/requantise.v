@@ -1,11 +1,16 @@
 // Requantisation of all lanes of a drain (rtl/spec/numeric.py): y = clamp(((sum + bias) * mult + half) >> shift).
 // Two register stages: en1 takes sums and constants, en2 (one cycle later) makes the word. raw1 passes sum + bias
-// on; raw2 then puts part `sub2` of the lanes on the word as int32.
-// One process with loops over lanes: small, and idle at no cost in simulation.
+// on; raw2 then puts part `sub2` of the lanes on the word as int32. Each granule of lanes is moved up by `off2` lanes
+// (what leaves it is lost), and `mask` has the first lens2[s] of them, moved likewise.
+// One process with loops over lanes: small, idle at no cost in simulation, and the loops over arrays become vector
+// instructions, for which the sums are 64 bits wide there: 50 hold every value (rtl/spec/numeric.py).
 module blockcim_requantise #(
   parameter LANES = 8,
-  parameter ACT = 8,  // bits of an activation
-  parameter SUB = 2   // bits of sub2
+  parameter ACT = 8,      // bits of an activation
+  parameter GRANULE = 4,  // lanes of a granule
+  parameter SUB = 2,      // bits of sub2
+  parameter LEN = 3,      // bits of a length
+  parameter OFF = 2       // bits of off2
 ) (
   input wire clk,
   input wire en1,
@@ -15,24 +20,36 @@ module blockcim_requantise #(
   input wire en2,
   input wire raw2,
   input wire [SUB-1:0] sub2,
-  output reg [LANES*ACT-1:0] word
+  input wire [LANES/GRANULE*LEN-1:0] lens2,
+  input wire [OFF-1:0] off2,
+  output reg [LANES*ACT-1:0] word,
+  output reg [LANES-1:0] mask
 );
   /* verilator lint_off BLKSEQ */
   localparam RAW = 32 / ACT;       // activations that an int32 takes
   localparam SHARE = LANES / RAW;  // lanes of one raw word
-  localparam signed [49:0] HIGH = (1 << (ACT - 1)) - 1;
-  localparam signed [49:0] LOW = -(1 << (ACT - 1));
+`ifdef SYNTHESIS
+  localparam WIDE = 50;
+`else
+  localparam WIDE = 64;
+`endif
+  localparam signed [WIDE-1:0] HIGH = (1 << (ACT - 1)) - 1;
+  localparam signed [WIDE-1:0] LOW = -(1 << (ACT - 1));
+  localparam [WIDE-1:0] SIGN = {1'b1, {WIDE-1{1'b0}}};
 
-  (* mem2reg *) reg signed [49:0] product [0:LANES-1];
-  (* mem2reg *) reg [4:0] shift [0:LANES-1];
-  (* mem2reg *) reg [ACT-1:0] value [0:LANES-1];
-  reg signed [31:0] total;
-  reg signed [49:0] rounded;
+  (* mem2reg *) reg signed [31:0] total [0:LANES-1];
+  (* mem2reg *) reg signed [16:0] mult [0:LANES-1];
+  (* mem2reg *) reg [31:0] shift [0:LANES-1];  // one less than the constant says, which is at least 1
+  (* mem2reg *) reg [WIDE-1:0] product [0:LANES-1];
+  (* mem2reg *) reg [WIDE-1:0] rounded [0:LANES-1];
   reg [LANES*ACT-1:0] next;
+  reg [GRANULE*ACT-1:0] slice;
+  reg [2*GRANULE-1:0] ones;
   reg [31:0] i;
 
   initial begin
     word = 0;
+    mask = 0;
     for (i = 0; i < LANES; i = i + 1) begin
       product[i] = 0;
       shift[i] = 0;
@@ -40,30 +57,43 @@ module blockcim_requantise #(
   end
 
   always @(posedge clk) begin
-    next = 0;
     if (en2) begin
       if (raw2) begin
+        next = 0;
         /* verilator unroll_full */
         for (i = 0; i < SHARE; i = i + 1) next[i*32+:32] = product[sub2*SHARE+i][31:0];
       end else begin
         /* verilator unroll_disable */
         for (i = 0; i < LANES; i = i + 1) begin
-          rounded = (product[i] + ((50'sd1 << shift[i]) >>> 1)) >>> shift[i];
-          value[i] = (rounded > HIGH) ? HIGH[ACT-1:0] : (rounded < LOW) ? LOW[ACT-1:0] : rounded[ACT-1:0];
+          // Arithmetic shift by one less (negative values are inverted before and after), plus one, shift by one: round
+          // half up. Then the clamp.
+          rounded[i] = product[i] ^ {WIDE{product[i][WIDE-1]}};
+          rounded[i] = ((rounded[i] >> shift[i][4:0]) ^ {WIDE{product[i][WIDE-1]}}) + 1;
+          rounded[i] = (rounded[i] >> 1) | (rounded[i] & SIGN);
+          rounded[i] = ($signed(rounded[i]) > HIGH) ? HIGH : ($signed(rounded[i]) < LOW) ? LOW : rounded[i];
         end
         /* verilator unroll_full */
-        for (i = 0; i < LANES; i = i + 1) next[i*ACT+:ACT] = value[i];
+        for (i = 0; i < LANES; i = i + 1) next[i*ACT+:ACT] = rounded[i][ACT-1:0];
+      end
+      /* verilator unroll_full */
+      for (i = 0; i < LANES / GRANULE; i = i + 1) begin
+        slice = next[i*GRANULE*ACT+:GRANULE*ACT];
+        if (off2 != 0) slice = slice << (off2 * ACT);
+        next[i*GRANULE*ACT+:GRANULE*ACT] = slice;
+        ones = ((1 << lens2[i*LEN+:LEN]) - 1) << off2;
+        mask[i*GRANULE+:GRANULE] <= ones[GRANULE-1:0];
       end
       word <= next;
     end
     if (en1) begin
       /* verilator unroll_full */
       for (i = 0; i < LANES; i = i + 1) begin
-        total = sums[i*32+:32] + constants[i*64+:32];
-        if (raw1) product[i] = total;
-        else product[i] = total * $signed({1'b0, constants[i*64+32+:16]});
-        shift[i] = constants[i*64+48+:5];
+        total[i] = sums[i*32+:32] + constants[i*64+:32];
+        mult[i] = raw1 ? 17'sd1 : {1'b0, constants[i*64+32+:16]};
+        shift[i] = constants[i*64+48+:5] - 1;
       end
+      /* verilator unroll_disable */
+      for (i = 0; i < LANES; i = i + 1) product[i] = total[i] * mult[i];
     end
   end
   /* verilator lint_on BLKSEQ */

@@ -5,11 +5,12 @@
 //   +program=FILE +in=FILE     the program and its input beats
 //   +after=FILE                big-endian u32 per input word: output words that must have left before it
 //   +stalls=FILE               byte per cycle, repeating: bit 0 holds the source back, bit 1 the sink
-//   +out=FILE +results=FILE    output beats in hex, one a line; register values, "ADDRESS VALUE" in decimal
+//   +out=FILE +results=FILE    output beats, binary in little-endian words of 32 bits; register values,
+//                              "ADDRESS VALUE" in decimal, then "undefined COUNT" (beats with undefined bits)
 //   +length=N +timeout=N       register LEN; cycles after which a run is given up
 //   +weights=FILE              weights through the back door, read by the macros
 //   +dump=FILE                 wave dump
-// `begun` rises when the program proper starts, `finished` when everything is written.
+// `running` is high while the program proper runs, files aside; `finished` rises when everything is written.
 
 `timescale 1ns / 1ns
 
@@ -18,10 +19,11 @@ module blockcim_sim;
   localparam BEATS = @BEATS@;
   localparam REGISTERS = 18;
   localparam MAX_STALLS = 65536;
+  localparam BUFFER = 8192;  // beats that are read and written at a time
 
   reg clk = 0;
   reg rst = 1;
-  reg begun = 0;
+  reg running = 0;
   reg finished = 0;
   always #5 clk = ~clk;
 
@@ -37,6 +39,7 @@ module blockcim_sim;
   reg [31:0] after = 0;
   reg have_beat = 0, held = 0;
   reg [31:0] out_words = 0, in_beat = 0, out_beat = 0, cycle = 0;
+  reg [31:0] undefined = 0;
   reg [7:0] stalls[0:MAX_STALLS-1];
   reg [31:0] stall_count = 0, stall_at = 0;
   reg prime = 0;
@@ -53,22 +56,41 @@ module blockcim_sim;
     stall_count_q <= stall_count;
   end
 
-  wire [1:0] stall = (stall_count_q != 0) ? stalls[stall_at[15:0]][1:0] : 2'b00;
+  reg [1:0] stall = 0;  // of this cycle: a register for the same reason
+  reg [31:0] next_stall = 0;
   wire in_valid = busy && have_beat && (out_words >= after) && (held || !stall[0]);
   wire out_ready = !stall[1];
 
-  integer in_file = 0, after_file = 0, out_file = 0, got = 0;
-  reg [STREAM-1:0] next_beat = 0;
+  integer in_file = 0, after_file = 0, out_file = 0, got = 0, i = 0;
+  reg [STREAM-1:0] in_buffer[0:BUFFER-1];
+  reg [STREAM-1:0] out_buffer[0:BUFFER-1];
+  reg [31:0] in_at = 0, in_count = 0, out_count = 0;
   reg [31:0] next_after = 0;
+
+  task write_outputs;
+    begin
+      for (i = 0; i < out_count; i = i + 1)
+        if (out_file != 0) $fwrite(out_file, "%u", out_buffer[i]);
+      out_count = 0;
+    end
+  endtask
 
   always @(posedge clk) begin
     held <= in_valid && !in_ready;
-    stall_at <= !busy ? 0 : (stall_at + 1 >= stall_count_q) ? 0 : stall_at + 1;
+    next_stall = !busy ? 0 : (stall_at + 1 >= stall_count_q) ? 0 : stall_at + 1;
+    stall_at <= next_stall;
+    stall <= (stall_count_q != 0) ? stalls[next_stall[15:0]][1:0] : 2'b00;
     cycle <= busy ? cycle + 1 : 0;
     if (prime_q || (in_valid && in_ready)) begin
-      got = (in_file == 0) ? 0 : $fread(next_beat, in_file);
-      beat <= next_beat;
-      have_beat <= got != 0;
+      if (prime_q || in_at == BUFFER) begin
+        got = 0;
+        if (in_file != 0) got = $fread(in_buffer, in_file);
+        in_count = got / (STREAM / 8);
+        in_at = 0;
+      end
+      beat <= in_buffer[in_at];
+      have_beat <= in_at < in_count;
+      if (in_at < in_count) in_at = in_at + 1;
       in_beat <= (prime_q || in_beat == BEATS - 1) ? 0 : in_beat + 1;
       if (prime_q || in_beat == BEATS - 1) begin
         next_after = 0;
@@ -78,7 +100,10 @@ module blockcim_sim;
     end
     if (prime_q) out_words <= 0;
     else if (out_valid && out_ready) begin
-      if (out_file != 0) $fwrite(out_file, "%h\n", out_data);
+      if (out_count == BUFFER) write_outputs;
+      out_buffer[out_count] = out_data;
+      out_count = out_count + 1;
+      if (^out_data === 1'bx) undefined <= undefined + 1;
       out_beat <= (out_beat == BEATS - 1) ? 0 : out_beat + 1;
       if (out_beat == BEATS - 1) out_words <= out_words + 1;
     end
@@ -131,23 +156,24 @@ module blockcim_sim;
       $fclose(file);
       @(posedge clk);
       reg_we <= 0;
-      begun = name == program_name;
       prime <= 1;
       @(posedge clk);
       prime <= 0;
+      running = name == program_name;
       write_reg(5'd6, 1);
       write_reg(5'd2, 1);
       @(posedge clk);
       reg_we <= 0;
       repeat (4) @(posedge clk);
       while (busy && cycle < limit) @(posedge clk);
+      running = 0;
       @(posedge clk);
     end
   endtask
 
   string name, boot, program_name;
   reg [31:0] value;
-  integer i, results;
+  integer r, results;
   initial begin
     if ($value$plusargs("dump=%s", name)) begin
       $dumpfile(name);
@@ -179,16 +205,18 @@ module blockcim_sim;
     if ($value$plusargs("out=%s", name)) out_file = $fopen(name, "w");
     if ($value$plusargs("program=%s", program_name)) run_program(program_name);
     if (out_file != 0) begin
+      write_outputs;
       file = out_file;
       out_file = 0;
       $fclose(file);
     end
     if ($value$plusargs("results=%s", name)) begin
       results = $fopen(name, "w");
-      for (i = 0; i < REGISTERS; i = i + 1) begin
-        read_reg(i[4:0], value);
-        $fwrite(results, "%0d %0d\n", i, value);
+      for (r = 0; r < REGISTERS; r = r + 1) begin
+        read_reg(r[4:0], value);
+        $fwrite(results, "%0d %0d\n", r, value);
       end
+      $fwrite(results, "undefined %0d\n", undefined);
       $fclose(results);
     end
     finished = 1;

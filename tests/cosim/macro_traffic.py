@@ -114,8 +114,9 @@ class Traffic:
         mask = rng.random(p.col_groups) < rng.choice([0.2, 0.8, 1.0])
         if p.tree == "shared":
             sel = rng.integers(0, p.row_groups, p.col_groups)
-            used = np.eye(p.row_groups, dtype=bool)[sel]
-            select = {"pass_sel": pack(sel, max(1, clog2(p.row_groups)))}
+            offset = int(rng.integers(p.row_groups))
+            used = np.eye(p.row_groups, dtype=bool)[(sel + offset) % p.row_groups]
+            select = {"pass_sel": pack(sel, max(1, clog2(p.row_groups))), "pass_offset": offset}
         else:
             used = rng.random((p.col_groups, p.row_groups)) < rng.choice([0.2, 0.8, 1.0])
             select = {"pass_rows": pack(used.ravel(), 1)}

@@ -104,6 +104,7 @@ def _in_range(p: Params):
     limits |= {"w_row": (1, p.rows), "w_group": (1, p.col_groups), "drain_rot": (1, p.col_groups)}
     if p.tree == "shared":
         limits["pass_sel"] = (p.col_groups, p.row_groups)
+        limits["pass_offset"] = (1, p.row_groups)
     for name, (count, things) in limits.items():
         bits = field_bits(things)
         for i in range(count):
@@ -145,7 +146,8 @@ def other_state(p: Params):
         word = f"dut.behavioural.weight[{((h * p.row_groups + g) * p.granule + e) * depth + c}]"
         yield f"dut.structural.group{h}.{block}[{c * wb + wb - 1}:{c * wb}]", word
     yield "q_structural", "q_behavioural"
-    yield "q_behavioural", "dut.behavioural.q_next"
+    for n in range(p.slots * p.col_groups):
+        yield f"q_behavioural[{32 * n + 31}:{32 * n}]", f"dut.behavioural.sums[{n}]"
 
 
 def _each(option: str, pairs) -> str:

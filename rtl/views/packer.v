@@ -1,0 +1,79 @@
+// Packs the elements of drain steps densely into buffer words; rtl/packer.py says what the ports mean.
+// Every slot is put whole where the elements before it end; the next one overwrites what was too much.
+module blockcim_packer #(
+  parameter LANES = 8,
+  parameter ACT = 8,      // bits of an element
+  parameter GRANULE = 4,  // elements of a slot
+  parameter LEN = 3,      // bits of the length of a slot
+  parameter COUNT = 4     // bits of an element count up to LANES
+) (
+  input wire clk,
+  input wire clear,
+  input wire valid,
+  input wire last,
+  input wire keep,
+  input wire [LANES/GRANULE*LEN-1:0] lens,
+  input wire [LANES*ACT-1:0] elements,
+  input wire [19:0] limit,
+  output reg [COUNT-1:0] taken,
+  output reg write,
+  output reg [LANES*ACT-1:0] word
+);
+  localparam SLOTS = LANES / GRANULE;
+  localparam WORD = LANES * ACT;
+  localparam SLOT = GRANULE * ACT;
+
+  reg [WORD-1:0] rest;
+  reg [31:0] count;
+  reg [2*WORD+SLOT-1:0] line;
+  reg [31:0] fill, left, size;
+  reg full;
+  integer s;
+
+  initial begin
+    rest = 0;
+    count = 0;
+  end
+
+  always @* begin
+    line = 0;
+    fill = count;
+    left = {12'b0, limit};
+    size = 0;
+    full = 0;
+    if (valid) begin
+      line[WORD-1:0] = rest;
+      /* verilator unroll_full */
+      for (s = 0; s < SLOTS; s = s + 1) begin
+        size = {{32-LEN{1'b0}}, lens[s*LEN+:LEN]};
+        if (size > left) size = left;
+        line[fill*ACT+:SLOT] = elements[s*SLOT+:SLOT];
+        fill = fill + size;
+        left = left - size;
+      end
+      line[fill*ACT+:SLOT] = 0;
+      full = fill >= LANES;
+    end
+    size = fill - count;
+    taken = size[COUNT-1:0];
+    write = valid && (full || (last && !keep && fill != 0));
+    word = line[WORD-1:0];
+  end
+
+  always @(posedge clk)
+    if (clear) begin
+      rest <= 0;
+      count <= 0;
+    end else if (valid) begin
+      if (last && !keep) begin
+        rest <= 0;
+        count <= 0;
+      end else if (full) begin
+        rest <= line[2*WORD-1:WORD];
+        count <= fill - LANES;
+      end else begin
+        rest <= line[WORD-1:0];
+        count <= fill;
+      end
+    end
+endmodule
