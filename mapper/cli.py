@@ -19,8 +19,8 @@ from .pattern import POLICIES
 from .placement import STRATEGIES, monarch_strategy
 from .program import Program
 
-#: Scheduled items (tokens x segments) from which on a progress bar is shown.
-LONG_RUN = 200
+#: Seconds after which a progress bar is shown.
+LONG_RUN = 1
 
 _EPILOG = """\
 examples:
@@ -136,8 +136,8 @@ def _compile(args: argparse.Namespace) -> None:
         tokens=args.tokens,
         seed=args.seed,
     )
-    items = sum(min(w.tokens, 32) * len(w.segments) for w in made)
-    with tqdm(disable=items < LONG_RUN or not sys.stderr.isatty(), unit="item", leave=False) as bar:
+    quiet = not sys.stderr.isatty()
+    with tqdm(desc="schedule", unit="item", delay=LONG_RUN, disable=quiet, leave=False) as bar:
         compiler = Compiler(args.strategy, params, fixed, args.seed, bar.update)
         programs = [compiler.compile(w) for w in made]
     for program in programs:

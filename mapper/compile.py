@@ -4,6 +4,7 @@ What depends on shapes alone (`Plan`) is made once and reused by layers of equal
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,13 +15,15 @@ from rtl.spec.isa import Instr, Op, make
 from rtl.spec.params import ConfigError, Params
 
 from . import picture, report
+from .bounds import STREAMING_TOKENS
 from .graph import Matrix, Segment, Workload
 from .image import const_image, weight_image
 from .layout import Placement
 from .lower import Constants, Lowered, lower
 from .placement import place
+from .placement.common import Judge
 from .program import Program, StreamPacket
-from .schedule import Packet, Regions, Schedule, regions, replay, schedule
+from .schedule import POLICIES, Packet, Regions, Schedule, Scheduler, regions, replay, schedule
 from .validate import validate
 
 #: Tokens that are unrolled; longer runs loop over a body of that many.
@@ -122,13 +125,14 @@ class Compiler:
 
     def _make(self, workload: Workload) -> Plan:
         segments, tokens = workload.segments, workload.tokens
-        placement = place(self.strategy, segments, self.params, self.fixed, self.seed)
+        barrier = [bool(workload.barrier.get(s.name, False)) for s in segments]
+        judge = self._judge(segments, barrier) if tokens >= STREAMING_TOKENS else None
+        placement = place(self.strategy, segments, self.params, self.fixed, self.seed, judge)
         validate(segments, placement)
         lowered, constants = lower(segments, placement)
         words = constants[-1].first + constants[-1].words
         params = self._grow(placement.params, "const_depth", words)
         buffer, params = self._regions(lowered, tokens, params)
-        barrier = [bool(workload.barrier.get(s.name, False)) for s in segments]
         made, params = self._schedule(lowered, buffer, tokens, barrier, params)
         placement = dataclasses.replace(placement, params=params)
         return Plan(
@@ -143,6 +147,28 @@ class Compiler:
             made.cycles,
             picture.draw(segments, placement),
         )
+
+    def _judge(self, segments: list[Segment], barrier: list[bool]) -> Judge:
+        """Cycles of a streaming run with a placement, under one policy."""
+
+        def judge(placement: Placement) -> float:
+            lowered, _ = lower(segments, placement)
+            buffer, params = self._regions(lowered, STREAMING_TOKENS, placement.params)
+            scheduler = Scheduler(
+                params,
+                lowered,
+                buffer,
+                STREAMING_TOKENS,
+                barrier,
+                POLICIES[1],
+                progress=self.progress,
+            )
+            try:
+                return scheduler.run().cycles
+            except ConfigError:
+                return math.inf
+
+        return judge
 
     def _grow(self, params: Params, name: str, need: int) -> Params:
         """Parameters with a depth of at least `need`. Raises `ConfigError` naming the need."""

@@ -182,6 +182,7 @@ class CycleModel:
         self._keep_held = 0
         self._events: dict[int, list] = {}
         self._pending: Instr | None = None
+        self._pending_port = -1
         counters = ("in", "load", "pass", "drain", "out", "pass_tiles")
         self.busy: dict[str, int] = dict.fromkeys(counters, 0)
 
@@ -288,6 +289,8 @@ class CycleModel:
     def issue(self, instr: Instr) -> None:
         """Issue `instr` in this cycle; `can_issue` must hold."""
         self._pending = instr
+        if instr.op == Op.DRAIN:  # now: units that finish in this cycle are free from the next one on
+            self._pending_port = self.drain_port(fields(instr))
 
     def tick(self) -> None:
         """Run every unit for this cycle, then let the issued instruction start."""
@@ -463,8 +466,7 @@ class CycleModel:
         self.areg[r] = self._areg_init[r] if wrap and value >= wrap else value
 
     def _start_drain(self, f: dict) -> None:
-        p, now, chain = self.p, self.cycle, f["chain"]
-        port = self.drain_port(f)
+        p, now, chain, port = self.p, self.cycle, f["chain"], self._pending_port
         steps = len(drain_values(f, p))
         first, end, writes = 0, 0, set()
         if not f["rows"]:

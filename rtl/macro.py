@@ -593,7 +593,9 @@ def behavioural_verilog(params: Params) -> str:
         "SELECT": select,
         "SELECT_BITS": macro_inputs(p)[select],
         "OFFSET": "pass_offset" if p.tree == "shared" else "0",
-        "USED": "1 << (n < G ? n : n - G)" if p.tree == "shared" else "select[h * G +: G]",
+        "USED": "1 << ((select[h * GW +: GW] + row_offset) % G)"
+        if p.tree == "shared"
+        else "select[h * G +: G]",
     }
 
     rows = math.gcd(p.granule, 4)

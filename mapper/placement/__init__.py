@@ -7,10 +7,12 @@ from rtl.spec.params import ConfigError, Params
 from ..graph import Segment
 from ..layout import Placement
 from . import densemap, linear, sparsemap
+from .common import Judge
 
-#: `place(segments, params, fixed, seed)`: `fixed` holds the names of the parameters that are limits
-#: (`tiles`, `chunk`); the others may be changed. Raises `ConfigError` when the limits are too small.
-Strategy = Callable[[list[Segment], Params, frozenset[str], int], Placement]
+#: `place(segments, params, fixed, seed, judge)`: `fixed` holds the names of the parameters that are limits
+#: (`tiles`, `chunk`); the others may be changed. A strategy that has several good placements may ask `judge`.
+#: Raises `ConfigError` when the limits are too small.
+Strategy = Callable[[list[Segment], Params, frozenset[str], int, Judge | None], Placement]
 
 STRATEGIES: dict[str, Strategy] = {
     "linear": linear.place,
@@ -25,11 +27,12 @@ def place(
     params: Params,
     fixed: frozenset[str] = frozenset(),
     seed: int = 0,
+    judge: Judge | None = None,
 ) -> Placement:
     """Place the segments of a layer. Raises `ConfigError` for an unknown strategy or a misfit."""
     if strategy not in STRATEGIES:
         raise ConfigError(f"strategy: {strategy!r} is not one of {', '.join(STRATEGIES)}")
-    return STRATEGIES[strategy](segments, params, fixed, seed)
+    return STRATEGIES[strategy](segments, params, fixed, seed, judge)
 
 
 def monarch_strategy(name: str) -> bool:

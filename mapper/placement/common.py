@@ -1,10 +1,14 @@
 """What strategies share: limits on tiles and the gather granularity of the drains."""
 
 import math
+from collections.abc import Callable
 
 from rtl.spec.params import ConfigError, Params
 
-from ..layout import Panel
+from ..layout import Panel, Placement
+
+#: Cost of a placement: cycles of a short streaming run; infinite where none is possible.
+Judge = Callable[[Placement], float]
 
 #: Most arrays that a core can have, see `Params.tiles`.
 MAX_TILES = 1024

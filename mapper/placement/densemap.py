@@ -15,7 +15,7 @@ import heapq
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ from rtl.spec.params import ConfigError, Params
 from ..graph import Segment
 from ..layout import LEFT, RIGHT, Column, Panel, Placement, ceil_div, input_map
 from ..lower import feasible
-from .common import MAX_TILES, chunk_limit, require_monarch, with_chunk, with_tiles
+from .common import MAX_TILES, Judge, chunk_limit, require_monarch, with_chunk, with_tiles
 from .packing import Shape, pack
 
 #: Empty block positions that a larger D may cost, as a share of the blocks.
@@ -42,6 +42,10 @@ ALL_NODES = 2000
 MAX_CHECKS = 24
 #: Exchanges of equal rectangles that are tried when a packing cannot be ordered.
 MAX_SHUFFLES = 8
+#: Placements that are judged to find the one that streams best.
+MAX_JUDGED = 120
+#: Random exchanges that lead out of a local optimum.
+KICKS = 3
 
 
 class _Form(enum.Enum):
@@ -145,8 +149,17 @@ class _Family:
                 yield dataclasses.replace(item, copies=copies)
 
 
-def place(segments: list[Segment], params: Params, fixed: frozenset[str], seed: int) -> Placement:
+def place(
+    segments: list[Segment],
+    params: Params,
+    fixed: frozenset[str],
+    seed: int,
+    judge: Judge | None = None,
+) -> Placement:
     """Place all factors on as few arrays as found, or on `params.tiles` if that is fixed.
+
+    With `judge`, equal rectangles are exchanged while that lowers the cost: who shares a tile with whom decides
+    which tokens wait for each other's row registers.
 
     Raises `ConfigError` if a fixed number of tiles is too small, naming the missing arrays.
     """
@@ -158,7 +171,7 @@ def place(segments: list[Segment], params: Params, fixed: frozenset[str], seed: 
     limit = params.tiles if "tiles" in fixed else MAX_TILES
     tiles = limit if "tiles" in fixed else least
     while tiles <= limit:
-        placement = _try(families, segments, params.replace(tiles=tiles), fixed, seed)
+        placement = _try(families, segments, params.replace(tiles=tiles), fixed, seed, judge)
         if placement:
             return placement
         tiles += max(1, tiles // STRIDE)
@@ -233,6 +246,7 @@ def _try(
     params: Params,
     fixed: frozenset[str],
     seed: int,
+    judge: Judge | None,
 ) -> Placement | None:
     """A placement on exactly `params.tiles` tiles that can be ordered, or None."""
     choices = []
@@ -259,18 +273,73 @@ def _try(
         if found is None:
             hopeless.add(kind)
             continue
+
+        def build(
+            spots: list[tuple[int, int]], items: list[_Item] = items, band: int = band
+        ) -> Placement | None:
+            """The placement with these spots, if the diagonals can be shared out and the order exists."""
+            panels = _panels(items, spots, band, params)
+            if panels is None:
+                return None
+            placement = Placement("densemap", with_chunk(params, panels, fixed), tuple(panels))
+            return placement if feasible(segments, placement) else None
+
         spots = _spread(items, shapes, found, params)
         for _ in range(min(MAX_SHUFFLES, checks)):
             checks -= 1
-            panels = _panels(items, spots, band, params)
-            if panels is None:
-                break
-            made = with_chunk(params, panels, fixed)
-            placement = Placement("densemap", made, tuple(panels))
-            if feasible(segments, placement):
-                return placement
+            placement = build(spots)
+            if placement:
+                return (
+                    _improved(placement, spots, shapes, build, judge, rng) if judge else placement
+                )
             spots = _shuffle(shapes, spots, rng)
     return None
+
+
+def _improved(
+    placement: Placement,
+    spots: list[tuple[int, int]],
+    shapes: list[Shape],
+    build: Callable[[list[tuple[int, int]]], Placement | None],
+    judge: Judge,
+    rng: np.random.Generator,
+) -> Placement:
+    """Iterated local search over exchanges of equal rectangles; the placement that `judge` likes best."""
+    pairs = [
+        (a, b) for a, b in itertools.combinations(range(len(shapes)), 2) if shapes[a] == shapes[b]
+    ]
+    costs = {tuple(spots): judge(placement)}
+    best = here = (costs[tuple(spots)], spots, placement)
+
+    def exchanged(spots: list[tuple[int, int]], pair: tuple[int, int]) -> list[tuple[int, int]]:
+        a, b = pair
+        result = list(spots)
+        result[a], result[b] = spots[b], spots[a]
+        return result
+
+    tries = 0
+    while pairs and tries < MAX_JUDGED:
+        stuck = True
+        for i in rng.permutation(len(pairs)):
+            trial = exchanged(here[1], pairs[i])
+            if tuple(trial) in costs:
+                continue
+            tries += 1
+            made = build(trial)
+            costs[tuple(trial)] = judge(made) if made else math.inf
+            if made and costs[tuple(trial)] < here[0]:
+                here, stuck = (costs[tuple(trial)], trial, made), False
+                best = min(best, here, key=lambda found: found[0])
+            if tries == MAX_JUDGED:
+                break
+        if stuck:
+            # Leave the local optimum, from the best one so far.
+            trial = best[1]
+            for i in rng.integers(len(pairs), size=KICKS):
+                trial = exchanged(trial, pairs[i])
+            tries += 1
+            here = (math.inf, trial, placement)
+    return best[2]
 
 
 def _combinations(choices: list[list]) -> Iterator[tuple]:

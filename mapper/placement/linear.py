@@ -4,10 +4,16 @@ from rtl.spec.params import ConfigError, Params
 
 from ..graph import Segment
 from ..layout import DensePanel, Placement, ceil_div
-from .common import with_tiles
+from .common import Judge, with_tiles
 
 
-def place(segments: list[Segment], params: Params, fixed: frozenset[str], seed: int) -> Placement:
+def place(
+    segments: list[Segment],
+    params: Params,
+    fixed: frozenset[str],
+    seed: int,
+    judge: Judge | None = None,
+) -> Placement:
     """Place every matrix on its own arrays, one after the other.
 
     Raises `ConfigError` for a Monarch matrix, or when the arrays are too few.

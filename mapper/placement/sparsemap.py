@@ -8,10 +8,16 @@ from rtl.spec.params import ConfigError, Params
 
 from ..graph import Matrix, Segment
 from ..layout import LEFT, RIGHT, Column, Panel, Placement, ceil_div, input_map
-from .common import chunk_limit, require_monarch, with_chunk, with_tiles
+from .common import Judge, chunk_limit, require_monarch, with_chunk, with_tiles
 
 
-def place(segments: list[Segment], params: Params, fixed: frozenset[str], seed: int) -> Placement:
+def place(
+    segments: list[Segment],
+    params: Params,
+    fixed: frozenset[str],
+    seed: int,
+    judge: Judge | None = None,
+) -> Placement:
     """Place every factor on its own arrays.
 
     Matrices of a segment whose R factors have one shape stand side by side, so that one LOAD feeds

@@ -127,7 +127,6 @@ module blockcim_macro (
         if (mask[h]) begin
           /* verilator unroll_disable */
           for (c = 0; c < B; c = c + 1) sum[c] = clear ? 0 : acc[bank * H + h][c];
-          n = select[h * GW +: GW] + row_offset;
           used = @USED@;
           /* verilator unroll_disable */
           for (g = 0; g < G; g = g + 1)
