@@ -289,7 +289,9 @@ class CycleModel:
     def issue(self, instr: Instr) -> None:
         """Issue `instr` in this cycle; `can_issue` must hold."""
         self._pending = instr
-        if instr.op == Op.DRAIN:  # now: units that finish in this cycle are free from the next one on
+        if (
+            instr.op == Op.DRAIN
+        ):  # now: units that finish in this cycle are free from the next one on
             self._pending_port = self.drain_port(fields(instr))
 
     def tick(self) -> None:

@@ -5,13 +5,12 @@ a step are complete at the tails, gathers the lanes from the tiles, adds bias, r
 step to the row registers (fill bus) or to the packer (rtl/packer.py), three cycles later.
 """
 
-from amaranth.hdl import Array, Cat, ClockSignal, Const, Instance, Module, Mux, Signal, signed
+from amaranth.hdl import Array, ClockSignal, Const, Instance, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .fill import Position, bus_layout, copies, land, slot_layout, slot_tiles
 from .layout import instr_layout, instr_view
-from .macro import field_bits
 from .packer import Packer
 from .spans import DRAIN_ENTRIES, span_layout
 from .spec import isa
@@ -19,7 +18,7 @@ from .spec.isa import Op
 from .spec.numeric import ACC_BITS, CONST_BITS
 from .spec.params import Params, clog2
 from .tile import control_layout
-from .tilemask import multiples, rotate, wrap
+from .tilemask import multiples, rotate
 
 #: Shape of differences of block and element counts.
 DIFFERENCE = signed(20)
@@ -113,9 +112,9 @@ class DrainPort(wiring.Component):
         m = Module()
         p = self.params
         self.layout = instr_layout(Op.DRAIN, p)
-        self.entries = Array(Signal(self.layout, name=f"entry{i}") for i in range(DRAIN_ENTRIES))
-        self.masks = Array(Signal(p.tiles, name=f"fill_mask{i}") for i in range(DRAIN_ENTRIES))
-        self.patterns = Array(Signal(p.tiles, name=f"pattern{i}") for i in range(DRAIN_ENTRIES))
+        self.entries = self._per_entry(self.layout, "entry")
+        self.masks = self._per_entry(p.tiles, "fill_mask")
+        self.patterns = self._per_entry(p.tiles, "pattern")
         self.used = Signal(DRAIN_ENTRIES)
         self.newest = Signal(range(DRAIN_ENTRIES))
         emitted, chain = self._front(m)
@@ -127,14 +126,20 @@ class DrainPort(wiring.Component):
         self._finish(m, values, stage)
         return m
 
+    @staticmethod
+    def _per_entry(shape, name: str) -> Array:
+        return Array(
+            Signal(shape, name=f"{name}{i}", reset_less=True) for i in range(DRAIN_ENTRIES)
+        )
+
     # -- front -----------------------------------------------------------------------------------
 
     def _front(self, m):
         """Steps that read the accumulators. Returns (a step is emitted, chain length)."""
         p = self.params
         new = instr_view(Op.DRAIN, p, self.word)
-        active, v = Signal(), Signal(self.layout, name="front")
-        heads, tail = Signal(p.tiles), Signal(clog2(p.tiles + 1))
+        active, v = Signal(), Signal(self.layout, name="front", reset_less=True)
+        heads, tail = Signal(p.tiles, reset_less=True), Signal(clog2(p.tiles + 1))
         steps = Steps(m, p, "front")
         last, _ = steps.advance(m, v, active)
         m.d.comb += [
@@ -191,8 +196,8 @@ class DrainPort(wiring.Component):
         position = Position(*(Signal(n, name=f"slice_{i}") for i, n in enumerate(Position.bits(p))))
         place = Mux(begun, position.place, v.d_m0)
         start = Position(Mux(begun, position.offset, 0), place)
-        chunks = self._slots(m, v, steps, start, position, valid, stage)
-        gathered = self._gather(m, valid, chunks)
+        self._slots(m, v, steps, start, position, valid, stage)
+        gathered = self._gather(m, v, steps, valid, next_const)
         m.d.comb += [
             stage.valid.eq(valid),
             stage.last.eq(last),
@@ -217,11 +222,10 @@ class DrainPort(wiring.Component):
         )
 
     def _slots(self, m, v, steps, start, position, valid, stage):
-        """Per slot of the step: piece, first block, valid length, landing place; returns the chunks to gather."""
+        """Per slot of the step: piece, first block, valid length, landing place."""
         p = self.params
         piece, slot = Const(0, 1), Const(0, 1)
-        where, chunks, lens = start, [], []
-        walk = self._walk_start(m, v, steps, valid)
+        where, lens = start, []
         for s in range(p.slots):
             block = (steps.step * p.slots + slot) * p.granule
             left, size = (
@@ -235,8 +239,6 @@ class DrainPort(wiring.Component):
             part = v.d_part + steps.step * p.slots + slot
             land(m, stage.slots[s], v, where, part, size != 0, p)
             lens.append(size)
-            walk, found = self._walk(m, v, walk, piece, f"slot{s}")
-            chunks += found
             wraps = Signal(name=f"wraps{s}")
             m.d.comb += wraps.eq(slot + 1 == v["slots"])
             after = where.next(m, v, f"slice{s}")
@@ -244,13 +246,11 @@ class DrainPort(wiring.Component):
             where = Position(
                 Mux(one_step, after.offset, where.offset), Mux(one_step, after.place, where.place)
             )
-            walk = self._restart(m, v, walk, one_step, f"restart{s}")
             piece, slot = (
                 self._named(m, Mux(wraps, piece + 1, piece), clog2(p.slots + 1), f"piece{s}"),
                 self._named(m, Mux(wraps, 0, slot + 1), clog2(p.slots + 1), f"sub{s}"),
             )
         self._raw_lens(m, v, steps, lens, stage)
-        self._walk_end(m, v, steps, walk, valid)
         # With several steps a column the slice moves on after the last of them; unused slots do not count.
         step_last = steps.step == v.steps - 1
         sub_last = ~v.raw | (steps.sub == p.raw_elements - 1)
@@ -267,7 +267,6 @@ class DrainPort(wiring.Component):
             ]
         with m.Elif(valid):
             m.d.sync += [position.offset.eq(start.offset), position.place.eq(start.place)]
-        return chunks
 
     def _after_pieces(self, m, v, start):
         """The slice after the `pieces` of a step."""
@@ -300,87 +299,33 @@ class DrainPort(wiring.Component):
             raw = Mux(rest > p.granule, p.granule, Mux(rest > 0, rest, 0))
             m.d.comb += stage.lens[s].eq(Mux(v.raw, raw, lens[s]))
 
-    # The gather walks over chunks of column groups: chunk `sub` of the group of D blocks at tile offset `offset`.
-
-    def _walk_start(self, m, v, steps, valid):
-        p = self.params
-        self.walk_offset = Signal(clog2(p.tiles + 1) + 1)
-        self.walk_sub = Signal(range(max(2, p.col_groups // p.drain_chunk + 1)))
-        first = steps.step == 0
-        offset, sub = Signal(24, name="walk_offset0"), Signal.like(self.walk_sub, name="walk_sub0")
-        m.d.comb += [
-            offset.eq(Mux(first, v.chain - 1, self.walk_offset)),
-            sub.eq(Mux(first, 0, self.walk_sub)),
-        ]
-        return offset, sub
-
-    def _restart(self, m, v, walk, restart, name):
-        """Begin again at block 0 where a new piece starts."""
-        offset, sub = (
-            Signal(24, name=f"{name}_offset"),
-            Signal.like(self.walk_sub, name=f"{name}_sub"),
-        )
-        m.d.comb += [
-            offset.eq(Mux(restart, v.chain - 1, walk[0])),
-            sub.eq(Mux(restart, 0, walk[1])),
-        ]
-        return offset, sub
-
-    def _walk_end(self, m, v, steps, walk, valid):
-        sub_last = ~v.raw | (steps.sub == self.params.raw_elements - 1)
-        with m.If(valid & sub_last):
-            limit = (1 << len(self.walk_offset)) - 1
-            m.d.sync += [
-                self.walk_offset.eq(Mux(walk[0] > limit, limit, walk[0])),
-                self.walk_sub.eq(walk[1]),
-            ]
-
-    def _walk(self, m, v, walk, piece, name):
-        """Chunks of one slot as (used, tile, index into its sums); returns the walk behind it and the chunks."""
-        p = self.params
-        per_tile = p.col_groups // p.drain_chunk
-        span = v.groups * v.chain
-        offset, sub = walk
-        chunks = []
-        for c in range(p.granule // p.drain_chunk):
-            tile = Signal(field_bits(p.tiles), name=f"{name}_tile{c}")
-            index = Signal(field_bits(p.slots * per_tile), name=f"{name}_index{c}")
-            beyond = Signal(name=f"{name}_beyond{c}")
-            m.d.comb += [
-                beyond.eq(offset >= span),
-                tile.eq(wrap(v.tile + offset[: clog2(p.tiles + 1)], p.tiles)),
-                index.eq(piece[: max(1, clog2(p.slots))] * per_tile + sub),
-            ]
-            chunks.append((~beyond, tile, index))
-            after = Signal(24, name=f"{name}_offset{c}")
-            after_sub = Signal.like(self.walk_sub, name=f"{name}_sub{c}")
-            wraps = sub + 1 == v.blocks
-            m.d.comb += [
-                after.eq(Mux(wraps & ~beyond, offset + v.chain, offset)),
-                after_sub.eq(Mux(wraps, 0, sub + 1)),
-            ]
-            offset, sub = after, after_sub
-        return (offset, sub), chunks
-
-    def _gather(self, m, valid, chunks):
+    def _gather(self, m, v, steps, valid, next_const):
         """The lanes of the step, registered: rtl/views/gather.v."""
         p = self.params
         gathered = Signal(p.lanes * ACC_BITS)
-        used, tiles, indices = (Cat(*column) for column in zip(*chunks, strict=True))
         m.submodules.gather = Instance(
             "blockcim_gather",
             p_SIZE=p.drain_chunk * ACC_BITS,
-            p_SUMS=p.slots * p.col_groups // p.drain_chunk,
-            p_CHUNKS=len(chunks),
-            p_TILE=len(chunks[0][1]),
-            p_INDEX=len(chunks[0][2]),
+            p_PIECE=p.col_groups // p.drain_chunk,
+            p_PIECES=p.slots,
+            p_SLOTS=p.slots,
+            p_CHUNKS=p.granule // p.drain_chunk,
+            p_TILES=p.tiles,
+            p_COUNT=clog2(p.tiles + 1),
+            p_BLOCKS=len(v.blocks),
+            p_SLOT=len(v["slots"]),
             i_clk=ClockSignal(),
             i_en=valid,
-            i_used=used,
-            i_tile=tiles,
-            i_index=indices,
-            **{f"i_sums{t}": self.sums[t] for t in range(p.tiles)},
+            i_first=steps.step == 0,
+            i_advance=next_const,
+            i_restart=v.steps == 1,
+            i_tile=v.tile[: clog2(p.tiles + 1)],
+            i_chain=v.chain[: clog2(p.tiles + 1)],
+            i_span=(v.groups * v.chain)[: clog2(p.tiles + 1)],
+            i_blocks=v.blocks,
+            i_slots=v["slots"],
             o_lanes=gathered,
+            **{f"i_sums{t}": self.sums[t] for t in range(p.tiles)},
         )
         return gathered
 
@@ -455,9 +400,9 @@ class DrainPort(wiring.Component):
         p = self.params
         new = instr_view(Op.DRAIN, p, self.word)
         m.submodules.packer = packer = Packer(p)
-        elems = Array(Signal(20, name=f"elems{i}") for i in range(DRAIN_ENTRIES))
-        addr = Array(Signal(clog2(p.act_depth) + 1, name=f"addr{i}") for i in range(DRAIN_ENTRIES))
-        end = Array(Signal(clog2(p.act_depth) + 1, name=f"end{i}") for i in range(DRAIN_ENTRIES))
+        elems = self._per_entry(20, "elems")
+        addr = self._per_entry(clog2(p.act_depth) + 1, "addr")
+        end = self._per_entry(clog2(p.act_depth) + 1, "end")
         m.d.comb += [
             packer.clear.eq(self.restart),
             packer.step.valid.eq(stage.valid & ~v.rows),

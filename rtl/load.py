@@ -47,12 +47,12 @@ class LoadUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         p = self.params
-        v = Signal(instr_layout(Op.LOAD, p), name="instr")
+        v = Signal(instr_layout(Op.LOAD, p), name="instr", reset_less=True)
         incoming = instr_view(Op.LOAD, p, self.word)
         have = Signal(range(2 * p.lanes + 1))
         skipping, inflight = Signal(), Signal()
-        elems, part = Signal(20), Signal(6)
-        position = Position(*(Signal(n) for n in Position.bits(p)))
+        elems, part = Signal(20, reset_less=True), Signal(6, reset_less=True)
+        position = Position(*(Signal(n, reset_less=True) for n in Position.bits(p)))
         need, ends = self._slots(m, v, position, part, elems, skipping)
         wanted = Signal(range(p.lanes + 1))
         m.d.comb += wanted.eq(Mux(skipping, v.skip, need))
@@ -118,7 +118,7 @@ class LoadUnit(wiring.Component):
     def _slots(self, m, v, position, part, elems, skipping):
         """Chain of the slots of one cycle. Returns the elements they take, and where the next cycle goes on."""
         p = self.params
-        self.mask, self.pattern = Signal(p.tiles), Signal(p.tiles)
+        self.mask, self.pattern = (Signal(p.tiles, reset_less=True) for _ in range(2))
         self.slots, self.lens, self.starts = [], [], []
         taken, left = Const(0, clog2(p.lanes + 1)), elems
         for s in range(p.slots):

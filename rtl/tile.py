@@ -105,7 +105,9 @@ class Tile(wiring.Component):
         p = self.params
         self.row_bank = Signal()
         self.newest, self.oldest = Signal(init=1), Signal()
-        rot = Array(Signal(max(1, clog2(p.col_groups)), name=f"rot{i}") for i in range(2))
+        # Only state that is read before it is written has a reset, here and in the other units.
+        bits = max(1, clog2(p.col_groups))
+        rot = Array(Signal(bits, name=f"rot{i}", reset_less=True) for i in range(2))
         ports = self._pass(m, rot) | self._drain(m, rot)
         with m.If(self.restart):
             m.d.sync += [self.row_bank.eq(0), self.newest.eq(1), self.oldest.eq(0)]
@@ -129,12 +131,14 @@ class Tile(wiring.Component):
     def _pass(self, m, rot) -> dict:
         """The pass sequencer: planes within steps. Returns the macro's pass ports."""
         p = self.params
-        command = Signal(command_layout(p))
-        plane, clear, last = Signal(field_bits(p.planes)), Signal(), Signal()
+        command = Signal(command_layout(p), reset_less=True)
+        plane = Signal(field_bits(p.planes), reset_less=True)
+        clear, last = Signal(), Signal()
         last_plane = plane == p.planes - 1
         ports = {}
         if p.tree == "shared":
-            step, offset = Signal(range(p.row_groups)), Signal(field_bits(p.row_groups))
+            step = Signal(range(p.row_groups), reset_less=True)
+            offset = Signal(field_bits(p.row_groups), reset_less=True)
             following = offset + command.stride
             m.d.comb += [
                 clear.eq(command.first & (step == 0)),

@@ -86,7 +86,7 @@ def fuzz(cases: int, first: int = 0, rtl_every: int = 10, simulator: str = "veri
             total["skipped"] += 1
             continue
         done += 1
-        if rtl_every and done % rtl_every == 1:
+        if rtl_every and (done - 1) % rtl_every == 0:
             total["rtl"] += 1
             outcomes += [run_case(seed, simulator), run_case(seed, simulator, stalls=True)]
         for outcome in outcomes:
