@@ -19,7 +19,6 @@ from rtl.spec.isa import width
 from rtl.spec.params import Params
 from sim.execute import execute, run_iss
 from sim.fuzz import fuzz
-from sim.iss import pack_elements
 from sim.runner import CONTROL_FILE, FAST_CODE, VERILATOR_ARGS
 from sim.tools import find_verilator
 
@@ -117,7 +116,7 @@ def _bare_arguments(made: Program, params: Params, build: Path) -> tuple[list[st
     """Command line of the bare simulation for a program, and the cycles it takes in all."""
     files = {
         "program": program_files.program_bytes(made.instructions, params),
-        "in": pack_elements(made.inputs, params)
+        "in": program_files.pack_elements(made.inputs, params)
         .reshape(-1, params.stream_bits // 8)[:, ::-1]
         .tobytes(),
         "after": np.asarray(made.after).astype(">u4").tobytes(),

@@ -36,16 +36,17 @@ Several layers go to DIR/layer_00, DIR/layer_01, ...
 """
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Errors in one line, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
+        """Raise the message as a `ConfigError`."""
         raise ConfigError(message)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line; every field of `Params` is an option."""
-    result = _Parser(
+    result = Parser(
         prog="python -m mapper",
         description="Map block-diagonal models onto compute-in-memory arrays.",
         allow_abbrev=False,
@@ -165,14 +166,18 @@ def _show(args: argparse.Namespace, programs: list[Program]) -> None:
         )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run a command; the exit status. Errors are one line on stderr, status 2."""
+def run_command(program: str, parser: argparse.ArgumentParser, arguments: list[str] | None) -> int:
+    """Run the command `run` of the parsed arguments; the exit status. Errors are one line on stderr, status 2."""
     try:
-        args = parser().parse_args(arguments)
-        args.run(args)
+        args = parser.parse_args(arguments)
+        return args.run(args) or 0
     except ConfigError as error:
-        print(f"mapper: error: {error}", file=sys.stderr)
+        print(f"{program}: error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         return 1
-    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; the exit status."""
+    return run_command("mapper", parser(), arguments)

@@ -91,20 +91,19 @@ class Program:
 # -- elements in words ------------------------------------------------------------------------------
 
 
-def pack_words(words: np.ndarray, params: Params) -> bytes:
-    """Bytes of int8 (n, lanes) stream or buffer words: `act_bits` bits an element, low first."""
+def pack_elements(words: np.ndarray, params: Params) -> np.ndarray:
+    """Elements int8 (n, lanes) as uint8 (n, word_bits / 8): one a byte, or two of 4 bits, low first."""
     data = np.ascontiguousarray(words, dtype=np.int8).view(np.uint8)
-    if params.act_bits == 4:
-        data = (data[:, 0::2] & 15) | (data[:, 1::2] & 15) << 4
-    return data.tobytes()
+    if params.act_bits == 8:
+        return data
+    return (data[:, 0::2] & 15) | (data[:, 1::2] & 15) << 4
 
 
-def unpack_words(data: bytes, params: Params) -> np.ndarray:
-    """The inverse of `pack_words`: int8 (n, lanes)."""
-    raw = np.frombuffer(data, dtype=np.uint8)
+def unpack_elements(data: np.ndarray, params: Params) -> np.ndarray:
+    """The inverse of `pack_elements`, from uint8 of any shape: int8 (n, lanes)."""
     if params.act_bits == 4:
-        raw = np.stack([raw << 4, raw & 240], axis=-1).view(np.int8) >> 4
-    return raw.reshape(-1, params.lanes).view(np.int8).copy()
+        data = np.stack([data << 4, data & 240], axis=-1).view(np.int8) >> 4
+    return data.reshape(-1, params.lanes).view(np.int8).copy()
 
 
 # -- program.bin --------------------------------------------------------------------------------------
@@ -112,9 +111,14 @@ def unpack_words(data: bytes, params: Params) -> np.ndarray:
 
 def program_bytes(instructions: list[Instr], params: Params) -> bytes:
     """The content of program.bin."""
+    return words_bytes([encode(i, params) for i in instructions], params)
+
+
+def words_bytes(words: list[int], params: Params) -> bytes:
+    """The content of program.bin for instruction words, legal or not."""
     size = width(params) // 8
-    head = HEADER.pack(MAGIC, ISA_VERSION, size, params.config_hash, len(instructions))
-    return head + b"".join(encode(i, params).to_bytes(size, "little") for i in instructions)
+    head = HEADER.pack(MAGIC, ISA_VERSION, size, params.config_hash, len(words))
+    return head + b"".join(word.to_bytes(size, "little") for word in words)
 
 
 def parse_program(data: bytes, params: Params, name: str = "program.bin") -> list[Instr]:
@@ -187,7 +191,7 @@ def _write_files(program: Program, where: Path) -> None:
         "params.toml": params.to_toml().encode(),
         "weights/weights.bin": program.weights.astype(np.int8).tobytes(),
         "weights/const.bin": program.constants.astype("<u8").tobytes(),
-        "stream/input.bin": pack_words(program.inputs, params),
+        "stream/input.bin": pack_elements(program.inputs, params).tobytes(),
         "stream/after.bin": program.after.astype("<u4").tobytes(),
         "packets.json": _json(_packets(program)),
         "report.json": _json(program.report),
@@ -265,7 +269,7 @@ def load(directory: str | Path) -> Program:
         raise ConfigError(
             f"{where / 'stream/input.bin'}: not whole words of {params.word_bits} bits"
         )
-    inputs = unpack_words(raw, params)
+    inputs = unpack_elements(np.frombuffer(raw, np.uint8), params)
     after = _array(where / "stream/after.bin", "<u4", (len(inputs),))
     info = _load_json(where / "packets.json")
     try:

@@ -4,8 +4,8 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import NoReturn
 
+from mapper.cli import Parser, run_command
 from mapper.cycles import random_stalls
 from rtl.spec.params import ConfigError
 
@@ -22,16 +22,9 @@ examples:
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Errors in one line, without the usage text."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(message)
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = _Parser(
+    result = Parser(
         prog="python -m sim",
         description="Run programs on the ISS and on RTL, and check them against the golden model.",
         epilog=_EPILOG,
@@ -169,12 +162,5 @@ def _main(args) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; the exit status. Errors are one line on stderr, status 2."""
-    try:
-        args = parser().parse_args(arguments)
-        return args.run(args)
-    except ConfigError as error:
-        print(f"sim: error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        return 1
+    """Run a command; the exit status."""
+    return run_command("sim", parser(), arguments)

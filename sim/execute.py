@@ -17,7 +17,7 @@ from rtl.spec.params import ConfigError, Params
 from rtl.spec.regmap import MAGIC
 
 from . import golden
-from .iss import Iss, Result, unpack_elements
+from .iss import Iss, Result
 
 SIMULATORS = ("iss", "verilator", "icarus")
 
@@ -51,7 +51,7 @@ def weight_stream(program: Program) -> np.ndarray:
     p = program.params
     rows = program.weights.reshape(-1, p.granule)
     if p.weight_slots > 1:
-        low = program_files.unpack_words(rows.view(np.uint8).tobytes(), _elements(p, 8)) & 15
+        low = program_files.unpack_elements(rows.view(np.uint8), _elements(p, 8)) & 15
         low = ((low ^ 8) - 8).astype(np.int8)
         rows = np.stack([low.reshape(rows.shape), rows >> 4], axis=1)
     return rows.reshape(-1, p.lanes)
@@ -65,7 +65,7 @@ def boot_program(program: Program, front_door: bool) -> tuple[list, np.ndarray]:
     """Instructions and input that load the constants and, with `front_door`, the weights."""
     p = program.params
     data = program.constants.astype("<u8").view(np.uint8).reshape(-1, p.word_bits // 8)
-    stream = [unpack_elements(data, p)]
+    stream = [program_files.unpack_elements(data, p)]
     code = [make(Op.LDC, const=0, words=len(program.constants))]
     if front_door:
         stream.append(weight_stream(program))

@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from mapper.cycles import CycleModel, drain_values, fields
+from mapper.program import pack_elements
 from rtl.spec.isa import Error, Instr, Op, decode
 from rtl.spec.numeric import signed_range
 from rtl.spec.params import ConfigError, Params
@@ -392,22 +393,6 @@ class Iss:
         for i in range(f["rows"]):
             group, row = divmod(f["row"] + i, p.granule)
             self.weights[f["tile"], group, :, row, :] = value[i]
-
-
-def pack_elements(words: np.ndarray, params: Params) -> np.ndarray:
-    """Elements (n, lanes) as bytes (n, word bits / 8): one a byte, or two 4-bit elements, low first."""
-    data = np.ascontiguousarray(words).view(np.uint8)
-    if params.act_bits == 8:
-        return data
-    return (data[:, 0::2] & 15) | (data[:, 1::2] & 15) << 4
-
-
-def unpack_elements(data: np.ndarray, params: Params) -> np.ndarray:
-    """The inverse of `pack_elements`: int8 (n, lanes)."""
-    if params.act_bits == 8:
-        return data.view(np.int8)
-    both = np.stack([data & 15, data >> 4], axis=-1).reshape(len(data), -1).astype(np.int64)
-    return wrap(both, 4).astype(np.int8)
 
 
 @dataclass(frozen=True)

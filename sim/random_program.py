@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mapper.cycles import random_stalls
+from mapper.program import unpack_elements
 from rtl.spec.isa import Instr, Op, encode, make, offsets
 from rtl.spec.numeric import pack_const
 from rtl.spec.params import Params
-
-from .iss import unpack_elements
 
 
 @dataclass

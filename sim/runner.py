@@ -21,10 +21,10 @@ import numpy as np
 from cocotb_tools import runner as cocotb_runner
 
 from gen.emit import emit, fingerprint
+from mapper.program import pack_elements, unpack_elements
 from rtl.spec.isa import Error
 from rtl.spec.params import ConfigError, Params
 from rtl.spec.regmap import REGISTERS
-from sim.iss import pack_elements, unpack_elements
 from sim.tools import find_icarus, find_verilator
 
 #: Signals that cocotb needs to see (sim/tb_program.py). Tiles share one copy of their code: builds in half the time,

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mapper.program import program_bytes
+from mapper.program import words_bytes
 from rtl.spec.isa import Error
-from rtl.spec.params import ISA_VERSION, ConfigError, Params
+from rtl.spec.params import ConfigError, Params
 
 from .iss import Iss
-from .random_program import RandomProgram, random_program
+from .random_program import random_program
 from .tools import find_icarus, find_verilator
 
 
@@ -84,7 +84,7 @@ def run_random(
     )
     with tempfile.TemporaryDirectory(prefix="blockcim-") as scratch:
         path = Path(scratch) / "program.bin"
-        path.write_bytes(_words_file(code, params))
+        path.write_bytes(words_bytes(code.words, params))
         got = runner.run(
             params,
             simulator,
@@ -118,15 +118,6 @@ def run_random(
     name = f"{simulator} seed {seed}{' stalls' if stalls else ''}{' illegal' if illegal else ''}"
     detail = problems[0] if problems else f"{want.cycles} cycles, {want.error.name}"
     return Check(name, not problems, detail)
-
-
-def _words_file(code: RandomProgram, params: Params) -> bytes:
-    """program.bin of words that need not be legal."""
-    empty = program_bytes([], params)
-    size = int.from_bytes(empty[6:8], "little")
-    head = empty[:12] + len(code.words).to_bytes(4, "little")
-    assert empty[4:6] == ISA_VERSION.to_bytes(2, "little")
-    return head + b"".join(word.to_bytes(size, "little") for word in code.words)
 
 
 def _first_difference(got: np.ndarray, want: np.ndarray) -> str:

@@ -164,6 +164,6 @@ def test_no_directory(tmp_path):
 def test_packed_words_are_low_element_first():
     params = PARAMS.replace(act_bits=4)
     words = np.array([[1, -1, 2, -8, 0, 7, 3, 4]], dtype=np.int8)
-    data = files.pack_words(words, params)
-    assert data == bytes([0xF1, 0x82, 0x70, 0x43])
-    assert np.array_equal(files.unpack_words(data, params), words)
+    data = files.pack_elements(words, params)
+    assert data.tobytes() == bytes([0xF1, 0x82, 0x70, 0x43])
+    assert np.array_equal(files.unpack_elements(data, params), words)
