@@ -36,6 +36,7 @@ module blockcim_packer #(
   end
 
   always @* begin
+    s = 0;
     line = 0;
     fill = count;
     left = {12'b0, limit};
