@@ -163,6 +163,10 @@ def _build(where: Path, texts: dict[str, str], tool, simulator: str, waves: bool
             )
         except (SystemExit, RuntimeError, subprocess.CalledProcessError):
             raise ConfigError(f"{simulator}: the build failed, see {where / 'build.log'}") from None
+    # What Verilator leaves beside the program, precompiled headers above all, is a hundred times its size.
+    for pattern in ("V*", "verilated*", "*.gch", "*.o", "*.d", "*.a"):
+        for path in where.glob(pattern):
+            path.unlink()
 
 
 def _runner(simulator: str):
