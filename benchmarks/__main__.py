@@ -4,11 +4,13 @@ examples:
   python -m benchmarks                   everything (about half an hour: it builds big simulations)
   python -m benchmarks --only mapping    placement, cycles, efficiency: no RTL, a minute
   python -m benchmarks --only rtl --json
+  python -m benchmarks -o build/bench.json
 """
 
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from . import macro, mapping, rtl
 from .measure import Row
@@ -25,14 +27,19 @@ def main() -> int:
     )
     parser.add_argument("--only", choices=GROUPS, action="append", help="groups to run")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("-o", "--output", type=Path, help="file for the numbers, JSON")
     args = parser.parse_args()
     rows: list[Row] = []
     for name in args.only or GROUPS:
         for row in GROUPS[name]():
             rows.append(row)
             print(row.line(), file=sys.stderr if args.json else sys.stdout, flush=True)
+    text = json.dumps([row.as_dict() for row in rows], indent=1)
     if args.json:
-        print(json.dumps([row.as_dict() for row in rows], indent=1))
+        print(text)
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.write_text(text + "\n")
     return 0 if all(row.holds for row in rows) else 1
 
 

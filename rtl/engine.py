@@ -15,6 +15,7 @@ from .spec.numeric import CONST_BITS
 from .spec.params import Params, clog2
 from .stream import StreamIn, StreamOut
 from .tile import ID_BITS, control_layout
+from .tilemask import count
 
 #: Busy outputs that the performance counters count, besides `running`.
 COUNTED = ("in_busy", "load_busy", "pass_busy", "out_busy")
@@ -95,7 +96,7 @@ class Engine(wiring.Component):
             self.load_busy.eq(self.load.active),
             self.out_busy.eq(self.sout.active),
             self.pass_busy.eq(seq.busy.any()),
-            self.pass_tiles.eq(sum(seq.busy[t] for t in range(self.params.tiles))),
+            self.pass_tiles.eq(count(list(seq.busy))),
             self.drain_steps.eq(sum(d.stepping for d in self.drains)),
         ]
 

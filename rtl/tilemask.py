@@ -30,6 +30,14 @@ def multiples(stride, count, tiles: int):
     return Array(every)[stride] & low_ones((stride * count)[: clog2(tiles + 1)], tiles)
 
 
+def count(bits: list):
+    """How many of the bits are set: a balanced tree, for a core can have a thousand tiles."""
+    if len(bits) == 1:
+        return bits[0]
+    half = len(bits) // 2
+    return count(bits[:half]) + count(bits[half:])
+
+
 def wrap(index, tiles: int):
     """`index` (0..2 * tiles - 1) modulo `tiles`."""
     return Mux(index >= tiles, index - tiles, index)[: max(1, clog2(tiles))]

