@@ -1,12 +1,10 @@
 """Data-aware projection: the Monarch factors whose outputs are nearest to those of a dense matrix on given inputs.
 
-`mapper.d2s` minimises the error of the weights, ||W - M||; what a model sees is the error of the outputs, ||X (W - M)^T||,
-which the covariance C = X^T X of its inputs describes in full: ||X D^T||^2 = tr(D C D^T). For one block of L, or for
-one block of R, the best values given all others have a closed form; sweeps over all blocks (alternating least
-squares) therefore never raise that error, and start from the better of two projections.
+`mapper.d2s` minimises the error of the weights, ||W - M||. What a model sees is the error of the outputs,
+||X (W - M)^T||, which the covariance C = X^T X of its inputs describes in full: ||X D^T||^2 = tr(D C D^T). For all
+blocks of L, or for one block of R, the best values given the others have a closed form; sweeps over the blocks
+(alternating least squares) therefore never raise that error, and they start from the better of two projections.
 """
-
-# ruff: noqa: E741 - l is the name of L's block count in the definition
 
 import torch
 from torch import Tensor

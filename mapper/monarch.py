@@ -1,0 +1,79 @@
+"""`MonarchLinear`: a trainable torch layer in the place of `torch.nn.Linear` (DESIGN section 3)."""
+
+import torch
+from torch import Tensor, nn
+
+from .d2s import Monarch
+from .pattern import Pattern
+
+
+class MonarchLinear(nn.Module):
+    """y = P_out L P_mid R x + b: two batched matrix multiplies and two transpositions.
+
+    Parameters
+    ----------
+    pattern : Pattern
+        Shapes of the factors.
+    bias : bool
+        Whether there is a bias (n_out,).
+    device, dtype
+        As in `torch.nn.Linear`; float32, bfloat16 and float64 are tested.
+
+    Attributes
+    ----------
+    R : Parameter (k, q, p)
+    L : Parameter (l, s, r)
+    bias : Parameter (n_out,) or None
+    """
+
+    def __init__(self, pattern: Pattern, bias: bool = True, device=None, dtype=None):
+        super().__init__()
+        self.pattern = p = pattern
+        where = {"device": device, "dtype": dtype}
+        self.R = nn.Parameter(torch.empty(p.k, p.q, p.p, **where))
+        self.L = nn.Parameter(torch.empty(p.l, p.s, p.r, **where))
+        self.bias = nn.Parameter(torch.zeros(p.n_out, **where)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Random factors that keep the variance of their inputs; the bias becomes zero."""
+        for factor in (self.R, self.L):
+            nn.init.normal_(factor, std=factor.shape[-1] ** -0.5)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    @classmethod
+    def of(
+        cls, monarch: Monarch, bias: Tensor | None = None, device=None, dtype=torch.float32
+    ) -> "MonarchLinear":
+        """A layer with these factors."""
+        made = cls(monarch.pattern, bias is not None, device, dtype)
+        with torch.no_grad():
+            made.R.copy_(monarch.R)
+            made.L.copy_(monarch.L)
+            if bias is not None and made.bias is not None:
+                made.bias.copy_(bias)
+        return made
+
+    def monarch(self) -> Monarch:
+        """The factors as they are, float64, on the CPU."""
+        right, left = (f.detach().to("cpu", torch.float64) for f in (self.R, self.L))
+        return Monarch(right, left, self.pattern)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """y (..., n_out) of x (..., n_in)."""
+        p = self.pattern
+        flat = x.reshape(-1, p.n_in)
+        if p.k * p.p != p.n_in:
+            flat = nn.functional.pad(flat, (0, p.k * p.p - p.n_in))
+        u = torch.bmm(flat.view(-1, p.k, p.p).transpose(0, 1), self.R.mT)  # (k, T, rank l)
+        v = u.view(p.k, -1, p.rank, p.l).permute(3, 1, 0, 2).reshape(p.l, -1, p.r)
+        y = torch.bmm(v, self.L.mT).permute(1, 2, 0).reshape(-1, p.s * p.l)[:, : p.n_out]
+        if self.bias is not None:
+            y = y + self.bias
+        return y.reshape(*x.shape[:-1], p.n_out)
+
+    def extra_repr(self) -> str:
+        """What `print` shows."""
+        p = self.pattern
+        return f"n_in={p.n_in}, n_out={p.n_out}, k={p.k}, l={p.l}, rank={p.rank}"
