@@ -12,10 +12,10 @@ import json
 import sys
 from pathlib import Path
 
-from . import macro, mapping, rtl
+from . import d2s, macro, mapping, rtl
 from .measure import Row
 
-GROUPS = {"mapping": mapping.rows, "macro": macro.rows, "rtl": rtl.rows}
+GROUPS = {"mapping": mapping.rows, "d2s": d2s.rows, "macro": macro.rows, "rtl": rtl.rows}
 
 
 def main() -> int:
