@@ -30,6 +30,8 @@ from .validate import validate
 UNROLL_TOKENS = 32
 #: Tokens in flight that have their own buffer regions.
 RING = 4
+#: Tasks that are scheduled at most to choose between placements: ten seconds or so.
+JUDGED_TASKS = 150_000
 #: Largest depth that each parameter can grow to, see `Params`.
 DEPTH_LIMITS = {"act_depth": 1 << 16, "const_depth": 1 << 16, "prog_depth": 1 << 20}
 
@@ -149,10 +151,15 @@ class Compiler:
         )
 
     def _judge(self, segments: list[Segment], barrier: list[bool]) -> Judge:
-        """Cycles of a streaming run with a placement, under one policy."""
+        """Cycles of a streaming run with a placement, under one policy; no more than `JUDGED_TASKS` in all."""
+        scheduled = 0
 
         def judge(placement: Placement) -> float:
+            nonlocal scheduled
+            if scheduled > JUDGED_TASKS:
+                return math.inf
             lowered, _ = lower(segments, placement)
+            scheduled += STREAMING_TOKENS * sum(len(s.tasks) for s in lowered)
             buffer, params = self._regions(lowered, STREAMING_TOKENS, placement.params)
             scheduler = Scheduler(
                 params,

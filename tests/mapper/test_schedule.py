@@ -171,3 +171,19 @@ def test_replay_reports_a_deadlock():
     drain = make(Op.DRAIN, tile=0, groups=1, chain=1, blocks=1, count=1, columns=1, slots=1)
     with pytest.raises(ConfigError, match="deadlock at DRAIN"):
         replay(SMALL, [drain], [])
+
+
+@pytest.mark.parametrize(("tasks", "judged"), [(0, 1), (2000, 3)])
+def test_the_search_for_a_placement_is_bounded(monkeypatch, tasks, judged):
+    """What schedules long runs must not take minutes to compile."""
+    runs = []
+
+    class Counting(Scheduler):
+        def run(self):
+            runs.append(self.tokens)
+            return super().run()
+
+    monkeypatch.setattr("mapper.compile.Scheduler", Counting)
+    monkeypatch.setattr("mapper.compile.JUDGED_TASKS", tasks)
+    plan("densemap", "pad", 16)
+    assert runs == [16] * judged
