@@ -48,7 +48,7 @@ fuzz: $(STAMP) ## N random configurations and programs: golden = ISS = RTL
 	$(PY) -m sim fuzz -n $(N)
 
 formal: $(STAMP) ## equivalence and safety proofs of small configurations
-	$(PY) -m pytest -q tests/formal
+	$(PY) -m pytest -q -n 2 --dist worksteal tests/formal
 
 bench: $(STAMP) ## every number of the README against its bar, also into build/bench.json
 	$(PY) -m benchmarks -o build/bench.json $(if $(JSON),--json)

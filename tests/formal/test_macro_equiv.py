@@ -41,10 +41,10 @@ BUGS = {
         "x[e] = slice[e * AB +: AB]",
         "step",
     ),
-    "wrong-row-group": ("weight[(h * G + g) * B + e]", "weight[(h * G + (g ^ 1)) * B + e]", "step"),
-    "drain-past-last-column": ("if (drain_col + s < B) value", "value", "idle"),
-    "drain-bank-ignored": ("acc[drain_bank * H + n]", "acc[n]", "mid"),
-    "mask-ignored": ("if (fill0_mask[s * B + e]) slice", "slice", "first"),
+    "wrong-row-group": ("n = (h * G + g) * B + e;", "n = (h * G + (g ^ 1)) * B + e;", "step"),
+    "drain-past-last-column": ("if (column + s < B) value", "value", "idle"),
+    "drain-bank-ignored": ("acc[bank * H + n][column", "acc[n][column", "mid"),
+    "mask-ignored": ("if (mask[s * B + e]) slice", "slice", "first"),
 }
 
 #: Down to gates, where unused bits vanish: `sat` sees a hundredth of the 32-bit arithmetic. Without `opt_dff`,
