@@ -67,6 +67,9 @@ def _add_fuzz(commands) -> None:
     fuzz.add_argument("-n", type=int, default=200, help="cases (default: 200)")
     fuzz.add_argument("--seed", type=int, default=0, help="first seed (default: 0)")
     fuzz.add_argument("--rtl-every", type=int, default=10, help="0: never (default: 10)")
+    fuzz.add_argument(
+        "--simulator", choices=SIMULATORS[1:], default="verilator", help="default: verilator"
+    )
     fuzz.add_argument("--json", action="store_true", help="print the result as JSON")
     fuzz.set_defaults(run=_fuzz)
 
@@ -127,7 +130,7 @@ def _verify(args) -> int:
 def _fuzz(args) -> int:
     from .fuzz import fuzz
 
-    result = fuzz(args.n, args.seed, args.rtl_every)
+    result = fuzz(args.n, args.seed, args.rtl_every, args.simulator)
     if args.json:
         print(json.dumps(result, indent=1))
     else:
