@@ -1,5 +1,8 @@
 """A measured number and its bar."""
 
+import statistics
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 _TEST = {"<=": lambda v, b: v <= b, ">=": lambda v, b: v >= b, "=": lambda v, b: v == b}
@@ -33,3 +36,15 @@ class Row:
         return {"name": self.name, "value": self.value, "bar": bar, "holds": self.holds} | (
             {"note": self.note} if self.note else {}
         )
+
+
+def median_seconds(run: Callable[[], object], runs: int) -> float:
+    """Median seconds of a call, after a few that do not count."""
+    for _ in range(3):
+        run()
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)

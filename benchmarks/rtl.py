@@ -6,9 +6,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from gen.emit import emit
 from mapper import program as program_files
@@ -19,11 +18,11 @@ from rtl.spec.isa import width
 from rtl.spec.params import Params
 from sim.execute import execute, run_iss
 from sim.fuzz import fuzz
-from sim.runner import CONTROL_FILE, FAST_CODE, VERILATOR_ARGS
+from sim.runner import CONTROL_FILE, FAST_CODE, VERILATOR_ARGS, after_bytes, beat_bytes
 from sim.tools import find_verilator
 
 from .mapping import program
-from .measure import Row
+from .measure import Row, median_seconds
 
 #: Runs of a timing; the median counts.
 RUNS = 5
@@ -102,12 +101,8 @@ def _bare_rate(work: Path) -> float:
     times, counts = [], []
     for made in (short, long):
         arguments, cycles = _bare_arguments(made, params, build)
-        runs = []
-        for _ in range(RUNS):
-            start = time.perf_counter()
-            subprocess.run(arguments, check=True, capture_output=True)
-            runs.append(time.perf_counter() - start)
-        times.append(statistics.median(runs))
+        run = partial(subprocess.run, arguments, check=True, capture_output=True)
+        times.append(median_seconds(run, RUNS))
         counts.append(cycles)
     return (counts[1] - counts[0]) / (times[1] - times[0])
 
@@ -116,10 +111,8 @@ def _bare_arguments(made: Program, params: Params, build: Path) -> tuple[list[st
     """Command line of the bare simulation for a program, and the cycles it takes in all."""
     files = {
         "program": program_files.program_bytes(made.instructions, params),
-        "in": program_files.pack_elements(made.inputs, params)
-        .reshape(-1, params.stream_bits // 8)[:, ::-1]
-        .tobytes(),
-        "after": np.asarray(made.after).astype(">u4").tobytes(),
+        "in": beat_bytes(made.inputs, params),
+        "after": after_bytes(made.after),
         "weights": made.weights.tobytes(),
     }
     arguments = [str(build / "Vblockcim_sim")]

@@ -13,7 +13,7 @@ from rtl.core import Core
 from rtl.engine import Engine
 from rtl.macro import behavioural_verilog, structural_verilog
 from rtl.spec.params import Params
-from rtl.template import render
+from rtl.template import VIEWS, render
 from rtl.tile import Tile
 
 #: The variable that yosys puts into every `always @*` so that it runs once at time 0.
@@ -44,17 +44,12 @@ def emit(params: Params, view: str = "both") -> dict[str, str]:
         texts["blockcim_macro_structural.v"] = structural_verilog(params)
     if view in ("behavioural", "both"):
         texts["blockcim_macro_behavioural.v"] = behavioural_verilog(params)
-    views = files("rtl") / "views"
-    texts["lint.vlt"] = (views / "lint.vlt").read_text()
+    texts["lint.vlt"] = (VIEWS / "lint.vlt").read_text()
     for name in ("memory", "window", "packer", "requantise"):
-        texts[f"blockcim_{name}.v"] = (views / f"{name}.v").read_text()
+        texts[f"blockcim_{name}.v"] = render(name, {})
     texts["blockcim_gather.v"] = render("gather", {}, tiles=params.tiles)
-    texts["blockcim_sim.v"] = (
-        (views / "sim_top.v")
-        .read_text()
-        .replace("@STREAM@", str(params.stream_bits))
-        .replace("@BEATS@", str(params.beats_per_word))
-    )
+    stream = {"STREAM": params.stream_bits, "BEATS": params.beats_per_word}
+    texts["blockcim_sim.v"] = render("sim_top", stream)
     return texts
 
 

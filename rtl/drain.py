@@ -16,7 +16,7 @@ from .spans import DRAIN_ENTRIES, span_layout
 from .spec import isa
 from .spec.isa import Op
 from .spec.numeric import ACC_BITS, CONST_BITS
-from .spec.params import Params, clog2
+from .spec.params import Params, clog2, index_bits
 from .tile import control_layout
 from .tilemask import multiples, rotate
 
@@ -215,7 +215,7 @@ class DrainPort(wiring.Component):
                 "last": 1,
                 "entry": 1,
                 "raw": 1,
-                "sub": max(1, clog2(p.raw_elements)),
+                "sub": index_bits(p.raw_elements),
                 "lens": data.ArrayLayout(clog2(p.granule + 1), p.slots),
                 "slots": data.ArrayLayout(slot_layout(p), p.slots),
             }
@@ -383,7 +383,7 @@ class DrainPort(wiring.Component):
 
     def _fill_bus(self, m, v, word, stage):
         p, bus = self.params, self.bus
-        group = max(1, clog2(p.row_groups))
+        group = index_bits(p.row_groups)
         pattern = Signal(p.tiles, name="done_pattern")
         m.d.comb += pattern.eq(self.patterns[stage.entry])
         for s in range(p.slots):

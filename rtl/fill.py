@@ -3,7 +3,7 @@
 from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data
 
-from .spec.params import Params, clog2
+from .spec.params import Params, index_bits
 from .tilemask import multiples, rotate, wrap
 
 
@@ -12,15 +12,15 @@ def slot_layout(params: Params) -> data.StructLayout:
     return data.StructLayout(
         {
             "valid": 1,
-            "offset": max(1, clog2(params.tiles)),
-            "group": max(1, clog2(params.row_groups)),
+            "offset": index_bits(params.tiles),
+            "group": index_bits(params.row_groups),
         }
     )
 
 
 def bus_layout(params: Params) -> data.StructLayout:
     """A fill port as every tile sees it: per slot the tiles that take it, row group, element mask, data."""
-    group = max(1, clog2(params.row_groups))
+    group = index_bits(params.row_groups)
     return data.StructLayout(
         {
             "tiles": data.ArrayLayout(params.tiles, params.slots),
@@ -51,7 +51,7 @@ class Position:
     @staticmethod
     def bits(params: Params) -> tuple[int, int]:
         """Register widths (tile offset, place). Beyond every span the offset saturates at its top bit."""
-        return 24, max(1, clog2(params.row_groups))
+        return 24, index_bits(params.row_groups)
 
 
 def land(m: Module, slot, v, position: Position, part, valid, params: Params) -> None:

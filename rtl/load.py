@@ -9,7 +9,7 @@ from .layout import instr_layout, instr_view
 from .spans import span_layout
 from .spec import isa
 from .spec.isa import Op
-from .spec.params import Params, clog2
+from .spec.params import Params, clog2, index_bits
 
 
 class LoadUnit(wiring.Component):
@@ -148,7 +148,7 @@ class LoadUnit(wiring.Component):
     def _emit(self, m, v, emit):
         """Register the slots of this cycle on the fill bus; their elements come from the window."""
         p, bus = self.params, self.bus
-        group = max(1, clog2(p.row_groups))
+        group = index_bits(p.row_groups)
         for s, (slot, length) in enumerate(zip(self.slots, self.lens, strict=True)):
             m.d.sync += bus.tiles[s].eq(0)
             with m.If(emit):

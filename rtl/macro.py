@@ -27,16 +27,11 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl.spec.params import Params, clog2
+from rtl.spec.params import Params, clog2, index_bits
 from rtl.template import render
 
 #: Module name of the macro in Verilog, in both views.
 MODULE = "blockcim_macro"
-
-
-def field_bits(things: int) -> int:
-    """Bits of a port that numbers `things` things; one thing still has a one-bit port."""
-    return max(1, clog2(things))
 
 
 def macro_inputs(params: Params) -> dict[str, int]:
@@ -44,24 +39,24 @@ def macro_inputs(params: Params) -> dict[str, int]:
 
     Vectors are flattened, index 0 in the low bits: slots, lanes, column groups, pieces x column groups.
     """
-    p, group = params, field_bits(params.row_groups)
+    p, group = params, index_bits(params.row_groups)
     ports = {"id": 10}
     for k in range(1 + p.drain_ports):
         ports[f"fill{k}_valid"] = p.slots
         ports[f"fill{k}_group"] = p.slots * group
         ports[f"fill{k}_mask"] = p.lanes
         ports[f"fill{k}_data"] = p.word_bits
-    ports |= {"fill_bank": 1, "pass_en": 1, "pass_plane": field_bits(p.planes), "pass_clear": 1}
+    ports |= {"fill_bank": 1, "pass_en": 1, "pass_plane": index_bits(p.planes), "pass_clear": 1}
     ports |= {"pass_bank": 1, "acc_bank": 1, "pass_mask": p.col_groups}
     if p.tree == "shared":
         ports["pass_sel"] = p.col_groups * group
         ports["pass_offset"] = group
     else:
         ports["pass_rows"] = p.col_groups * p.row_groups
-    ports |= {"w_en": 1, "w_row": clog2(p.rows), "w_group": field_bits(p.col_groups)}
+    ports |= {"w_en": 1, "w_row": clog2(p.rows), "w_group": index_bits(p.col_groups)}
     ports["w_data"] = p.granule * p.weight_bits
-    ports |= {"drain_en": 1, "drain_col": field_bits(p.granule), "drain_pieces": clog2(p.slots + 1)}
-    ports |= {"drain_bank": 1, "drain_rot": field_bits(p.col_groups), "drain_add": 1}
+    ports |= {"drain_en": 1, "drain_col": index_bits(p.granule), "drain_pieces": clog2(p.slots + 1)}
+    ports |= {"drain_bank": 1, "drain_rot": index_bits(p.col_groups), "drain_add": 1}
     ports["chain_in"] = q_bits(p)
     return ports
 
@@ -182,9 +177,9 @@ class Granule(_Part):
     def inputs(params: Params) -> dict:
         p = params
         ports = {"digits": p.granule * p.dac_bits, "last": 1}
-        ports |= {"w_en": 1, "w_offset": field_bits(p.granule), "w_data": p.granule * p.weight_bits}
+        ports |= {"w_en": 1, "w_offset": index_bits(p.granule), "w_data": p.granule * p.weight_bits}
         if p.tree == "shared":
-            ports |= {"sel": field_bits(p.row_groups), "w_group": field_bits(p.row_groups)}
+            ports |= {"sel": index_bits(p.row_groups), "w_group": index_bits(p.row_groups)}
         return ports
 
     @staticmethod
@@ -239,7 +234,7 @@ class Column(_Part):
     def inputs(params: Params) -> dict:
         segments = _segments(params)
         ports = {"totals": segments * _total(params).width, "rows": segments}
-        ports |= {"plane": field_bits(params.planes), "last": 1, "load": 1, "enable": 1}
+        ports |= {"plane": index_bits(params.planes), "last": 1, "load": 1, "enable": 1}
         return ports | {"acc_bank": 1, "drain_bank": 1}
 
     @staticmethod
@@ -292,11 +287,11 @@ class ColumnGroup(_Part):
     def inputs(params: Params) -> dict:
         p = params
         ports = {"digits": p.rows * p.dac_bits}
-        ports |= {"sel": field_bits(p.row_groups)} if p.tree == "shared" else {"rows": p.row_groups}
-        ports |= {"plane": field_bits(p.planes), "last": 1, "load": 1, "enable": 1, "acc_bank": 1}
-        ports |= {"w_en": 1, "w_group": field_bits(p.row_groups), "w_offset": field_bits(p.granule)}
+        ports |= {"sel": index_bits(p.row_groups)} if p.tree == "shared" else {"rows": p.row_groups}
+        ports |= {"plane": index_bits(p.planes), "last": 1, "load": 1, "enable": 1, "acc_bank": 1}
+        ports |= {"w_en": 1, "w_group": index_bits(p.row_groups), "w_offset": index_bits(p.granule)}
         ports |= {"w_data": p.granule * p.weight_bits}
-        return ports | {"drain_col": field_bits(p.granule), "drain_bank": 1}
+        return ports | {"drain_col": index_bits(p.granule), "drain_bank": 1}
 
     @staticmethod
     def outputs(params: Params) -> dict:
@@ -377,7 +372,7 @@ class RowSlice(_Part):
                 f"fill{k}_mask": p.lanes,
                 f"fill{k}_data": p.word_bits,
             }
-        return ports | {"fill_bank": 1, "pass_bank": 1, "plane": field_bits(p.planes)}
+        return ports | {"fill_bank": 1, "pass_bank": 1, "plane": index_bits(p.planes)}
 
     @staticmethod
     def outputs(params: Params) -> dict:
@@ -502,7 +497,7 @@ class Macro(_Part):
                 valid, group, mask, data = (
                     getattr(self, f"fill{k}_{name}") for name in ("valid", "group", "mask", "data")
                 )
-                numbers = [group.word_select(s, field_bits(p.row_groups)) for s in range(p.slots)]
+                numbers = [group.word_select(s, index_bits(p.row_groups)) for s in range(p.slots)]
                 hits = Cat(bit & (number == g) for bit, number in zip(valid, numbers, strict=True))
                 m.d.comb += [
                     getattr(part, f"fill{k}_valid").eq(hits),
@@ -520,7 +515,7 @@ class Macro(_Part):
     def _split_row(self, m: Module):
         """Row group of `w_row` and the row within it, without a divider: B need not be a power of two."""
         p = self.params
-        group, offset = Signal(field_bits(p.row_groups)), Signal(field_bits(p.granule))
+        group, offset = Signal(index_bits(p.row_groups)), Signal(index_bits(p.granule))
         for g in range(p.row_groups):
             with m.If(self.w_row >= g * p.granule):
                 m.d.comb += [group.eq(g), offset.eq(self.w_row - g * p.granule)]
@@ -572,7 +567,7 @@ def behavioural_verilog(params: Params) -> str:
     ports = ["  input wire clk", "  input wire rst"]
     ports += [f"  input wire [{bits - 1}:0] {name}" for name, bits in macro_inputs(p).items()]
     ports.append(f"  output reg [{q_bits(p) - 1}:0] q")
-    group = field_bits(p.row_groups)
+    group = index_bits(p.row_groups)
     select = "pass_sel" if p.tree == "shared" else "pass_rows"
     values = {
         "PORTS": ",\n".join(ports),

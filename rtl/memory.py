@@ -2,14 +2,14 @@
 
 from amaranth.hdl import Cat, ClockSignal, Instance, Signal
 
-from .spec.params import clog2
+from .spec.params import index_bits
 
 
 class Write:
     """A write port: `en` (one bit a part), `addr`, `data` (of one part: every enabled part takes it)."""
 
     def __init__(self, width: int, depth: int, parts: int):
-        self.en, self.addr = Signal(parts), Signal(max(1, clog2(depth)))
+        self.en, self.addr = Signal(parts), Signal(index_bits(depth))
         self.data = Signal(width // parts)
 
 
@@ -17,7 +17,7 @@ class Read:
     """A read port: `en`, `addr`; `data` one cycle later."""
 
     def __init__(self, width: int, depth: int):
-        self.en, self.addr, self.data = Signal(), Signal(max(1, clog2(depth))), Signal(width)
+        self.en, self.addr, self.data = Signal(), Signal(index_bits(depth)), Signal(width)
 
 
 class Memory:
@@ -34,7 +34,7 @@ class Memory:
             "blockcim_memory",
             p_WIDTH=self.width,
             p_DEPTH=self.depth,
-            p_ADDR=max(1, clog2(self.depth)),
+            p_ADDR=index_bits(self.depth),
             p_WRITES=len(self.writes),
             p_READS=len(self.reads),
             p_PARTS=self.parts,

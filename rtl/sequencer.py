@@ -17,7 +17,7 @@ from .memory import Memory
 from .spans import DRAIN_ENTRIES, span_layout
 from .spec import isa
 from .spec.isa import AREGS, Error, Op
-from .spec.params import Params, clog2
+from .spec.params import Params, clog2, index_bits
 from .tile import command_layout
 from .tilemask import tile_range
 
@@ -329,7 +329,7 @@ class Sequencer(wiring.Component):
                 mask = mask | Mux(v.steps > step, bit, 0)
                 total = at + v.stride
                 at = Mux(total >= p.row_groups, total - p.row_groups, total)[
-                    : max(1, clog2(p.row_groups))
+                    : index_bits(p.row_groups)
                 ]
             rows.append(mask)
         m.d.comb += c.rows.eq(Cat(*rows))

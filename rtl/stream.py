@@ -6,11 +6,10 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from .layout import instr_view
-from .macro import field_bits
 from .spans import span_layout
 from .spec import isa
 from .spec.isa import Op
-from .spec.params import Params, clog2
+from .spec.params import Params, clog2, index_bits
 
 #: Words that wait between the buffer and the output stream at most.
 SEND_FIFO = 4
@@ -54,10 +53,10 @@ class StreamIn(wiring.Component):
                 "write_en": Out(1),
                 "write_addr": Out(clog2(p.act_depth)),
                 "write_data": Out(p.word_bits),
-                "weight_tile": Out(max(1, clog2(p.tiles))),
+                "weight_tile": Out(index_bits(p.tiles)),
                 "weight_en": Out(1),
                 "weight_row": Out(clog2(p.rows)),
-                "weight_group": Out(max(1, clog2(p.col_groups))),
+                "weight_group": Out(index_bits(p.col_groups)),
                 "weight_data": Out(p.granule * p.weight_bits),
                 "const_en": Out(p.const_words),
                 "const_addr": Out(clog2(p.const_depth)),
@@ -83,7 +82,7 @@ class StreamIn(wiring.Component):
         if p.beats_per_word == 1:
             m.d.comb += [full.eq(self.in_valid), word.eq(self.in_data), self.in_ready.eq(take)]
             return
-        count, kept = Signal(field_bits(p.beats_per_word)), Signal(p.word_bits - p.stream_bits)
+        count, kept = Signal(index_bits(p.beats_per_word)), Signal(p.word_bits - p.stream_bits)
         final = count == p.beats_per_word - 1
         m.d.comb += [
             full.eq(self.in_valid & final),
@@ -116,8 +115,8 @@ class StreamIn(wiring.Component):
         """One granule row per weight_slots slots, row by row over all column groups."""
         p = self.params
         v = instr_view(Op.LDW, p, self.word)
-        slot = Signal(field_bits(p.slots))
-        group, part = Signal(field_bits(p.col_groups)), Signal(field_bits(p.weight_slots))
+        slot = Signal(index_bits(p.slots))
+        group, part = Signal(index_bits(p.col_groups)), Signal(index_bits(p.weight_slots))
         row, rows, tile = Signal.like(v.row), Signal.like(v.rows), Signal.like(v.tile)
         low = Signal(p.granule * p.act_bits)
         last_slot, last_part = slot == p.slots - 1, part == p.weight_slots - 1
@@ -228,7 +227,7 @@ class StreamOut(wiring.Component):
         with m.If(self.go):
             m.d.sync += [span.active.eq(1), span.addr.eq(self.ea), span.end.eq(self.ea + v.words)]
         out = data.View(layout, queue.r_data)
-        beat = Signal(field_bits(p.beats_per_word))
+        beat = Signal(index_bits(p.beats_per_word))
         final = beat == p.beats_per_word - 1
         m.d.comb += [
             self.out_valid.eq(queue.r_rdy),

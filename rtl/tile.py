@@ -4,8 +4,7 @@ from amaranth.hdl import Array, ClockSignal, Instance, Module, Mux, ResetSignal,
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .macro import field_bits
-from .spec.params import Params, clog2
+from .spec.params import Params, clog2, index_bits
 
 #: Bits of a tile number, as the macro's back door sees it.
 ID_BITS = 10
@@ -16,8 +15,8 @@ def control_layout(params: Params) -> data.StructLayout:
     return data.StructLayout(
         {
             "en": 1,
-            "column": max(1, clog2(params.granule)),
-            "col": max(1, clog2(params.col_groups)),
+            "column": index_bits(params.granule),
+            "col": index_bits(params.col_groups),
             "pieces": clog2(params.slots + 1),
             "last": 1,
             "release": 1,
@@ -28,11 +27,11 @@ def control_layout(params: Params) -> data.StructLayout:
 
 def command_layout(params: Params) -> data.StructLayout:
     """A PASS as the tiles see it; `rows` (tree = full) is the row-group mask of each column group."""
-    group = max(1, clog2(params.row_groups))
+    group = index_bits(params.row_groups)
     members = {
         "fresh": 1,
         "first": 1,
-        "rot": max(1, clog2(params.col_groups)),
+        "rot": index_bits(params.col_groups),
         "mask": params.col_groups,
     }
     if params.tree == "shared":
@@ -66,7 +65,7 @@ class Tile(wiring.Component):
 
     def __init__(self, params: Params):
         self.params = p = params
-        group = max(1, clog2(p.row_groups))
+        group = index_bits(p.row_groups)
         fills = {}
         for k in range(1 + p.drain_ports):
             fills[f"fill{k}_valid"] = In(p.slots)
@@ -95,7 +94,7 @@ class Tile(wiring.Component):
                 "released": Out(1),
                 "w_en": In(1),
                 "w_row": In(clog2(p.rows)),
-                "w_group": In(max(1, clog2(p.col_groups))),
+                "w_group": In(index_bits(p.col_groups)),
                 "w_data": In(p.granule * p.weight_bits),
             }
         )
@@ -106,7 +105,7 @@ class Tile(wiring.Component):
         self.row_bank = Signal()
         self.newest, self.oldest = Signal(init=1), Signal()
         # Only state that is read before it is written has a reset, here and in the other units.
-        bits = max(1, clog2(p.col_groups))
+        bits = index_bits(p.col_groups)
         rot = Array(Signal(bits, name=f"rot{i}", reset_less=True) for i in range(2))
         ports = self._pass(m, rot) | self._drain(m, rot)
         with m.If(self.restart):
@@ -132,13 +131,13 @@ class Tile(wiring.Component):
         """The pass sequencer: planes within steps. Returns the macro's pass ports."""
         p = self.params
         command = Signal(command_layout(p), reset_less=True)
-        plane = Signal(field_bits(p.planes), reset_less=True)
+        plane = Signal(index_bits(p.planes), reset_less=True)
         clear, last = Signal(), Signal()
         last_plane = plane == p.planes - 1
         ports = {}
         if p.tree == "shared":
             step = Signal(range(p.row_groups), reset_less=True)
-            offset = Signal(field_bits(p.row_groups), reset_less=True)
+            offset = Signal(index_bits(p.row_groups), reset_less=True)
             following = offset + command.stride
             m.d.comb += [
                 clear.eq(command.first & (step == 0)),
@@ -202,7 +201,7 @@ class Tile(wiring.Component):
             "i_drain_pieces": control.pieces,
             "i_drain_bank": self.oldest,
             "i_drain_rot": Mux(first >= p.col_groups, first - p.col_groups, first)[
-                : max(1, clog2(p.col_groups))
+                : index_bits(p.col_groups)
             ],
             "i_drain_add": ~head,
             "i_chain_in": self.chain_in,

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Array, Cat, Const, Mux
 
-from .spec.params import clog2
+from .spec.params import clog2, index_bits
 
 
 def low_ones(count, tiles: int):
@@ -40,4 +40,4 @@ def count(bits: list):
 
 def wrap(index, tiles: int):
     """`index` (0..2 * tiles - 1) modulo `tiles`."""
-    return Mux(index >= tiles, index - tiles, index)[: max(1, clog2(tiles))]
+    return Mux(index >= tiles, index - tiles, index)[: index_bits(tiles)]

@@ -208,19 +208,17 @@ def run(
         work = Path(scratch)
         plus = {"program": program.absolute(), "out": work / "out", "results": work / "results"}
         if inputs is not None:
-            plus["in"] = _write_beats(work / "in", inputs, params)
+            plus["in"] = _write(work / "in", beat_bytes(inputs, params))
         if after is not None:
-            plus["after"] = work / "after"
-            plus["after"].write_bytes(np.asarray(after).astype(">u4").tobytes())
+            plus["after"] = _write(work / "after", after_bytes(after))
         if stalls is not None:
-            plus["stalls"] = work / "stalls"
-            plus["stalls"].write_bytes(np.asarray(stalls, np.uint8).tobytes())
+            plus["stalls"] = _write(work / "stalls", np.asarray(stalls, np.uint8).tobytes())
         if weights is not None:
             plus["weights"] = weights.absolute()
         if boot is not None:
             plus["boot"] = boot.absolute()
         if boot_inputs is not None:
-            plus["boot_in"] = _write_beats(work / "boot_in", boot_inputs, params)
+            plus["boot_in"] = _write(work / "boot_in", beat_bytes(boot_inputs, params))
         if dump is not None:
             plus["dump"] = dump.absolute()
         plusargs = [f"+{name}={value}" for name, value in plus.items()]
@@ -231,11 +229,18 @@ def run(
         return _results(work, params, wall)
 
 
-def _write_beats(path: Path, words: np.ndarray, params: Params) -> Path:
-    """The beats of the words as $fread reads them: most significant byte first."""
-    data = pack_elements(words, params)
-    beats = data.reshape(-1, params.stream_bits // 8)[:, ::-1]
-    path.write_bytes(beats.tobytes())
+def beat_bytes(words: np.ndarray, params: Params) -> bytes:
+    """The beats of int8 (n, lanes) words as $fread reads them: most significant byte first."""
+    return pack_elements(words, params).reshape(-1, params.stream_bits // 8)[:, ::-1].tobytes()
+
+
+def after_bytes(after: np.ndarray) -> bytes:
+    """The `after` of input words as $fread reads it."""
+    return np.asarray(after).astype(">u4").tobytes()
+
+
+def _write(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
     return path
 
 

@@ -31,7 +31,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from .params import ConfigError, Params, clog2
+from .params import ConfigError, Params, clog2, index_bits
 
 
 class Op(enum.IntEnum):
@@ -81,7 +81,7 @@ class Field:
 
 
 def _tile(p: Params) -> int:
-    return max(1, clog2(p.tiles))
+    return index_bits(p.tiles)
 
 
 def _tiles(p: Params) -> int:
@@ -89,7 +89,7 @@ def _tiles(p: Params) -> int:
 
 
 def _row_group(p: Params) -> int:
-    return max(1, clog2(p.row_groups))
+    return index_bits(p.row_groups)
 
 
 def _slots(p: Params) -> int:
@@ -161,7 +161,7 @@ FORMATS: dict[Op, tuple[Field, ...]] = {
         *_address("read"),
         Field(
             "skip",
-            lambda p: max(1, clog2(p.lanes)),
+            lambda p: index_bits(p.lanes),
             "elements of the first word to ignore, below lanes",
         ),
         Field(
@@ -188,7 +188,7 @@ FORMATS: dict[Op, tuple[Field, ...]] = {
     Op.PASS: (
         Field(
             "rot",
-            lambda p: max(1, clog2(p.col_groups)),
+            lambda p: index_bits(p.col_groups),
             "with `first`: the result's block 0 is in this column group; drains undo the rotation",
         ),
         Field("tile", _tile, "first tile"),
@@ -228,7 +228,7 @@ FORMATS: dict[Op, tuple[Field, ...]] = {
         ),
         Field(
             "col",
-            lambda p: max(1, clog2(p.col_groups)),
+            lambda p: index_bits(p.col_groups),
             "column groups from the result's block 0 to the first block drained",
         ),
         Field(
@@ -237,7 +237,7 @@ FORMATS: dict[Op, tuple[Field, ...]] = {
             "K, blocks: block k is column group (rot + col + k % D) mod H of group k // D; "
             "beyond: 0",
         ),
-        Field("column", lambda p: max(1, clog2(p.granule)), "first column of the granule"),
+        Field("column", lambda p: index_bits(p.granule), "first column of the granule"),
         Field(
             "columns",
             lambda p: clog2(p.granule + 1),
@@ -280,7 +280,7 @@ FORMATS: dict[Op, tuple[Field, ...]] = {
         ),
         Field(
             "d_off",
-            lambda p: max(1, clog2(p.granule)),
+            lambda p: index_bits(p.granule),
             "element of the granule at which a slot starts (rows)",
         ),
     ),

@@ -21,6 +21,11 @@ def clog2(value: int) -> int:
     return max(0, (value - 1).bit_length())
 
 
+def index_bits(things: int) -> int:
+    """Bits of a port or field that numbers `things` things; one thing still has a one-bit port."""
+    return max(1, clog2(things))
+
+
 @dataclass(frozen=True)
 class Params:
     """One configuration of the hardware. Raises `ConfigError` on a value out of its domain.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rtl.spec.params import Params, clog2
+from rtl.spec.params import Params, index_bits
 
 
 def pack(values, bits: int) -> int:
@@ -116,7 +116,7 @@ class Traffic:
             sel = rng.integers(0, p.row_groups, p.col_groups)
             offset = int(rng.integers(p.row_groups))
             used = np.eye(p.row_groups, dtype=bool)[(sel + offset) % p.row_groups]
-            select = {"pass_sel": pack(sel, max(1, clog2(p.row_groups))), "pass_offset": offset}
+            select = {"pass_sel": pack(sel, index_bits(p.row_groups)), "pass_offset": offset}
         else:
             used = rng.random((p.col_groups, p.row_groups)) < rng.choice([0.2, 0.8, 1.0])
             select = {"pass_rows": pack(used.ravel(), 1)}
@@ -164,7 +164,7 @@ class Traffic:
                 taken[groups[s]] |= mask[s]
                 rows[groups[s]][mask[s]] = data[s][mask[s]]
             fields[f"fill{k}_valid"] = pack(valid, 1)
-            fields[f"fill{k}_group"] = pack(groups, max(1, clog2(p.row_groups)))
+            fields[f"fill{k}_group"] = pack(groups, index_bits(p.row_groups))
             fields[f"fill{k}_mask"] = pack(mask.ravel(), 1)
             fields[f"fill{k}_data"] = pack(data.ravel(), p.act_bits)
         return fields

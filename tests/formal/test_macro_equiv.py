@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from rtl.macro import field_bits, macro_inputs, q_bits
-from rtl.spec.params import Params, clog2
+from rtl.macro import macro_inputs, q_bits
+from rtl.spec.params import Params, clog2, index_bits
 from tests.cosim.macro_pair import pair_verilog
 
 pytestmark = pytest.mark.formal
@@ -82,7 +82,7 @@ def contract_verilog(p: Params) -> str:
     return f"""
 module proof ({", ".join(ports)}, output wire legal);
   pair dut ({", ".join(f".{name}({name})" for name in wires)});
-  reg [{field_bits(p.planes)}:0] due;
+  reg [{index_bits(p.planes)}:0] due;
   reg [{width - 1}:0] held;
   wire started = due != 0;
   wire busy = pass_en && pass_plane != {p.planes - 1};
@@ -106,14 +106,14 @@ def _in_range(p: Params):
         limits["pass_sel"] = (p.col_groups, p.row_groups)
         limits["pass_offset"] = (1, p.row_groups)
     for name, (count, things) in limits.items():
-        bits = field_bits(things)
+        bits = index_bits(things)
         for i in range(count):
             yield f"\n    && {name}[{i * bits} +: {bits}] <= {things - 1}"
 
 
 def _no_clash(p: Params):
     """Conditions that no two slots of any fill ports write one element."""
-    bits = field_bits(p.row_groups)
+    bits = index_bits(p.row_groups)
     slots = list(itertools.product(range(1 + p.drain_ports), range(p.slots)))
     for (k, s), (j, t) in itertools.combinations(slots, 2):
         groups = [f"fill{i}_group[{u * bits} +: {bits}]" for i, u in ((k, s), (j, t))]
