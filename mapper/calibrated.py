@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rtl.spec.params import ConfigError
 
-from .d2s import Monarch, fit
+from .d2s import Monarch, fit, slices
 from .pattern import Pattern
 
 #: Sweeps over all blocks; most of what there is to gain comes in the first few.
@@ -63,12 +63,35 @@ def fit_outputs(
     return best
 
 
+def rank_errors(weight: Tensor, shape: Pattern, cov: Tensor) -> Tensor:
+    """Relative error of the outputs by rank (index 0: rank 1), for inputs of covariance `cov`; (largest rank,).
+
+    As if slices of the input were uncorrelated, which makes all ranks one singular value decomposition. The rank of
+    `shape` does not matter.
+    """
+    root, _ = _roots(shape, cov.to(torch.float64))
+    parts = slices(weight.to(torch.float64) @ root, shape)
+    energy = torch.linalg.svdvals(parts).square().sum((0, 1))
+    return ((energy.sum() - energy.cumsum(0)).clamp_min(0) / energy.sum().clamp_min(1e-300)).sqrt()
+
+
 def _square(weight: Tensor, cov: Tensor) -> float:
     return float(((weight @ cov) * weight).sum().clamp_min(0))
 
 
 def _whitened(weight: Tensor, shape: Pattern, cov: Tensor) -> Monarch:
     """Each slice projected in the metric of its own inputs, as if slices of the input were uncorrelated."""
+    root, inverse = _roots(shape, cov)
+    found = fit(weight @ root, shape)
+    n, p = shape.n_in, shape.p
+    wide = shape.k * p - n
+    undo = torch.nn.functional.pad(inverse, (0, wide, 0, wide)).unflatten(0, (shape.k, p))
+    blocks = torch.stack([undo[i, :, i * p : (i + 1) * p] for i in range(shape.k)])
+    return Monarch(found.R @ blocks, found.L, shape)
+
+
+def _roots(shape: Pattern, cov: Tensor) -> tuple[Tensor, Tensor]:
+    """Square root of each input block's covariance, and its inverse, on the diagonals of (n_in, n_in)."""
     n, p = shape.n_in, shape.p
     root, inverse = torch.zeros(n, n, dtype=torch.float64), torch.zeros(n, n, dtype=torch.float64)
     for start in range(0, n, p):
@@ -77,11 +100,7 @@ def _whitened(weight: Tensor, shape: Pattern, cov: Tensor) -> Monarch:
         values = values.clamp_min(values[-1].clamp_min(1e-300) * CUTOFF)
         root[block, block] = vectors * values.sqrt() @ vectors.mT
         inverse[block, block] = vectors / values.sqrt() @ vectors.mT
-    found = fit(weight @ root, shape)
-    wide = shape.k * p - n
-    undo = torch.nn.functional.pad(inverse, (0, wide, 0, wide)).unflatten(0, (shape.k, p))
-    blocks = torch.stack([undo[i, :, i * p : (i + 1) * p] for i in range(shape.k)])
-    return Monarch(found.R @ blocks, found.L, shape)
+    return root, inverse
 
 
 class _Sweeper:

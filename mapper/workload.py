@@ -20,7 +20,7 @@ def resolve(model: str) -> Model:
     if model in MODELS:
         return MODELS[model]
     path = checkpoint_path(model)
-    from .checkpoint import inspect
+    from .configuration import inspect
 
     return inspect(path)
 
@@ -39,7 +39,7 @@ def build(
 ) -> list[Workload]:
     """Quantised workloads of the layers (None: all), with integer inputs for `tokens` tokens.
 
-    `model` is a name of `mapper.models` or a safetensors checkpoint. `policy` as in
+    `model` is a name of `mapper.models` or a checkpoint file. `policy` as in
     `mapper.pattern`, `dense` for no projection; policy and tokens default to the model's. `seed`
     picks the sentences (real) or weights and inputs (synthetic). Raises `ConfigError` on a model,
     layer, policy or length out of range.
@@ -105,22 +105,19 @@ def _real(
     tokens: int,
     seed: int,
 ) -> list[Workload]:
-    from . import chain, checkpoint, sentences
+    from . import chain, network, sentences
 
-    encoder = checkpoint.load(path)
-    longest = len(encoder.positions)
-    if tokens > longest:
-        raise ConfigError(f"tokens: {tokens} is above the limit {longest} of {shape.name}")
-    file = path.with_name("tokenizer.json")
-    if file.is_file():
-        tokenizer = sentences.load_tokenizer(file)
-        run = sentences.run_ids(tokenizer, tokens, seed)
-        calibration = sentences.calibration_ids(tokenizer)
+    net = network.load(path)
+    if tokens > net.longest:
+        raise ConfigError(f"tokens: {tokens} is above the limit {net.longest} of {shape.name}")
+    if net.tokenizer is not None:
+        run = sentences.run_ids(net.tokenizer, tokens, seed)
+        calibration = sentences.calibration_ids(net.tokenizer)
         source = "sentences"
     else:
-        run, *calibration = sentences.random_ids(len(encoder.words), tokens, seed)
+        run, *calibration = sentences.random_ids(net.vocabulary, tokens, seed)
         source = "random tokens, no tokenizer.json beside the checkpoint"
-    workloads = chain.build(encoder, layers, policy, pattern_of, params, run, calibration)
+    workloads = chain.build(net, layers, policy, pattern_of, params, run, calibration)
     for workload in workloads:
         workload.model = shape.name
         workload.notes["token_source"] = source

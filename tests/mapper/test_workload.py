@@ -79,6 +79,22 @@ def test_dense_minilm_is_near_the_float_layer():
     assert set(one.notes["projection_error"].values()) == {0.0}
 
 
+def test_smollm2_layer():
+    """A causal layer without biases, with fewer keys than queries and two matrices in ffn1."""
+    (one,) = workload.build("smollm2", [3], params=MINILM, policy="dense", tokens=16)
+    names = {part.name: [m.name for m in part.matrices] for part in one.segments}
+    assert names == {
+        "qkv": ["q", "k", "v"],
+        "o": ["o"],
+        "ffn1": ["gate", "up"],
+        "ffn2": ["down"],
+    }
+    assert one.barrier == dict.fromkeys(names, False)
+    assert one.notes["cosine"] > 0.99 and one.notes["token_source"] == "sentences"
+    assert not any(factor.bias.any() for _, m in matrices(one) for factor in m.factors)
+    assert {m.name: m.n_out for _, m in matrices(one)}["k"] == 192
+
+
 def test_later_inputs_come_from_the_integer_chain(minilm):
     """ffn2 reads the GELU of what the integers of ffn1 gave."""
     one = minilm[0]
@@ -187,7 +203,8 @@ def test_whole_model_is_fast():
 def test_shapes_do_not_import_torch():
     code = (
         "import sys; from mapper import workload; workload.shapes('gpt2-medium');"
-        "workload.shapes('minilm', [0]); sys.exit('torch' in sys.modules)"
+        "workload.shapes('minilm', [0]); workload.shapes('smollm2', [29]);"
+        "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -199,7 +216,11 @@ def test_shapes_do_not_import_torch():
         ("minilm", {"layers": [-1]}, "layers: -1 is outside 0..5 of minilm"),
         ("minilm", {"tokens": 0}, "tokens: 0 must be at least 1"),
         ("minilm", {"tokens": 513}, "tokens: 513 is above the limit 512 of minilm"),
-        ("gpt3", {}, "model: 'gpt3' is neither a checkpoint nor one of minilm, gpt2-medium"),
+        (
+            "gpt3",
+            {},
+            "model: 'gpt3' is neither a checkpoint nor one of minilm, smollm2, gpt2-medium",
+        ),
         ("none/model.safetensors", {}, "none/model.safetensors: no such file"),
         ("gpt2-medium", {"policy": "sparse"}, "policy: 'sparse' is not one of pad, trim, rect"),
         ("gpt2-medium", {"policy": "dense", "rank": 2}, "policy: 'dense' takes no k, l or rank"),

@@ -1,0 +1,39 @@
+"""Files that are there completely or not at all: a full disk or an interruption leaves the old one."""
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rtl.spec.params import ConfigError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text. Raises `ConfigError` if that fails; the old file is then intact."""
+    _written(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file. Raises `ConfigError` if that fails; the old file is then intact."""
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    _written(path, lambda temporary: save_file(whole, temporary, metadata))
+
+
+def _written(path: Path, write: Callable[[Path], object]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            temporary.chmod(0o644)  # mkstemp keeps others out
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from None

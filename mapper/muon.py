@@ -1,0 +1,55 @@
+"""Muon for stacks of matrices: momentum whose update is made orthogonal, block by block.
+
+After Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); `torch.optim.Muon` takes
+matrices only, and the blocks of a Monarch factor are many small ones. Each block moves by a step whose singular values
+are about equal, so the badly scaled directions of a projection learn as fast as the others.
+"""
+
+import torch
+from torch import Tensor, nn
+
+#: Quintic Newton-Schulz iteration that sends singular values near 1; coefficients from the source above.
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+ITERATIONS = 5
+
+
+def orthogonalised(blocks: Tensor) -> Tensor:
+    """Blocks (k, m, n) with the same singular vectors and singular values of about 1; zero blocks stay zero."""
+    a, b, c = COEFFICIENTS
+    x = blocks / (torch.linalg.matrix_norm(blocks, keepdim=True) + 1e-12)
+    tall = x.shape[-2] > x.shape[-1]
+    if tall:
+        x = x.mT
+    for _ in range(ITERATIONS):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+class BlockMuon(torch.optim.Optimizer):
+    """Muon with Nesterov momentum for parameters (k, m, n).
+
+    The step is scaled by 0.2 sqrt(max(m, n)), which gives it the size of an Adam step at the same rate.
+    """
+
+    def __init__(self, parameters: list[nn.Parameter], lr: float, momentum: float = 0.95):
+        super().__init__(parameters, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._move(parameter, parameter.grad, group["lr"], group["momentum"])
+
+    def _move(
+        self, parameter: nn.Parameter, gradient: Tensor, rate: float, momentum: float
+    ) -> None:
+        state = self.state[parameter]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        state["momentum"].lerp_(gradient, 1 - momentum)
+        ahead = gradient.lerp(state["momentum"], momentum)
+        size = 0.2 * max(parameter.shape[-2:]) ** 0.5
+        parameter.add_(orthogonalised(ahead), alpha=-rate * size)

@@ -1,0 +1,150 @@
+"""What a network is for, as a loss against the dense network and as batches of text: similarity or language."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .surgery import Batch
+
+#: Weight of the errors of pairwise similarities beside those of the embeddings themselves.
+PAIRS = 5.0
+
+
+def padded(ids: list[list[int]]) -> Batch:
+    """Token sequences as a batch, (N, longest)."""
+    longest = max(map(len, ids))
+    tokens = torch.zeros(len(ids), longest, dtype=torch.long)
+    mask = torch.zeros(len(ids), longest, dtype=torch.long)
+    for n, sequence in enumerate(ids):
+        tokens[n, : len(sequence)] = torch.tensor(sequence)
+        mask[n, : len(sequence)] = 1
+    return {"input_ids": tokens, "attention_mask": mask}
+
+
+def bucketed(lengths: list[int], tokens: int, seed: int) -> list[list[int]]:
+    """All sequences in batches of about `tokens` tokens and similar lengths, in an order drawn by `seed`."""
+    draw = random.Random(seed)
+    # Noise on the length: not the same neighbours in every epoch.
+    order = sorted(range(len(lengths)), key=lambda n: lengths[n] + draw.random())
+    batches: list[list[int]] = [[]]
+    for n in order:
+        if batches[-1] and (len(batches[-1]) + 1) * lengths[n] > tokens:
+            batches.append([])
+        batches[-1].append(n)
+    draw.shuffle(batches)
+    return batches
+
+
+@dataclass
+class Similarity:
+    """Sentence embeddings: mean over tokens of the last hidden state, normalised."""
+
+    tokenizer: Tokenizer
+    batch_tokens: int = 1024
+    longest: int = 64
+    _targets: Tensor | None = field(default=None, repr=False)
+    _ids: list[list[int]] = field(default_factory=list, repr=False)
+
+    def encode(self, pieces: list[str]) -> list[list[int]]:
+        """Token ids of each piece, cut to `longest`."""
+        return [cut(e.ids, self.longest) for e in self.tokenizer.encode_batch(pieces)]
+
+    def batches(self, pieces: list[str], tokens: int = 2048) -> list[Batch]:
+        """Batches for calibration."""
+        ids = self.encode(pieces)
+        return [padded([ids[n] for n in b]) for b in bucketed([len(i) for i in ids], tokens, 0)]
+
+    def output(self, module: nn.Module, batch: Batch) -> Tensor:
+        """Embeddings (N, hidden)."""
+        hidden, mask = module(**batch).last_hidden_state, batch["attention_mask"][..., None]
+        return functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
+
+    @torch.no_grad()
+    def embed(self, module: nn.Module, ids: list[list[int]], progress=lambda n: None) -> Tensor:
+        """Embeddings (len(ids), hidden)."""
+        out: Tensor | None = None
+        for chosen in bucketed([len(i) for i in ids], 4096, 0):
+            found = self.output(module, padded([ids[n] for n in chosen]))
+            out = torch.zeros(len(ids), found.shape[1]) if out is None else out
+            out[chosen] = found
+            progress(len(chosen))
+        assert out is not None
+        return out
+
+    def loss(self, got: Tensor, wanted: Tensor) -> Tensor:
+        """Squared error of embeddings and of the similarities of all pairs in the batch."""
+        pairs = (got @ got.mT - wanted @ wanted.mT).square().mean()
+        return (got - wanted).square().sum(-1).mean() + PAIRS * pairs
+
+    def prepare(self, dense: nn.Module, pieces: list[str], progress=lambda n: None) -> None:
+        """Compute what the dense network says about all training text, once."""
+        self._ids = self.encode(pieces)
+        self._targets = self.embed(dense, self._ids, progress)
+
+    def epoch(self, dense: nn.Module, seed: int) -> Iterator[tuple[Batch, Tensor]]:
+        """Batches of training text with the dense network's outputs, each piece once."""
+        assert self._targets is not None
+        for chosen in bucketed([len(i) for i in self._ids], self.batch_tokens, seed):
+            yield padded([self._ids[n] for n in chosen]), self._targets[chosen]
+
+
+def cut(ids: list[int], longest: int) -> list[int]:
+    """At most `longest` ids; the last one (the end mark) stays."""
+    return ids if len(ids) <= longest else [*ids[: longest - 1], ids[-1]]
+
+
+@dataclass
+class Language:
+    """Next-token distributions of windows of running text."""
+
+    tokenizer: Tokenizer
+    context: int = 256
+    batch_windows: int = 4
+    _windows: Tensor = field(default_factory=lambda: torch.zeros(0, 0), repr=False)
+
+    def windows(self, pieces: list[str]) -> Tensor:
+        """Token ids (N, context) of the pieces, joined by line breaks; the rest is dropped."""
+        ids = self.tokenizer.encode("\n".join(pieces), add_special_tokens=False).ids
+        count = len(ids) // self.context
+        return torch.tensor(ids[: count * self.context]).view(count, self.context)
+
+    def batches(self, pieces: list[str], tokens: int = 2048) -> list[Batch]:
+        """Batches for calibration."""
+        return [self._batch(w) for w in self.windows(pieces).split(max(1, tokens // self.context))]
+
+    @staticmethod
+    def _batch(ids: Tensor) -> Batch:
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+    def output(self, module: nn.Module, batch: Batch) -> Tensor:
+        """Log-probabilities (N, T, vocabulary)."""
+        return module(**batch, use_cache=False).logits.log_softmax(-1)
+
+    def loss(self, got: Tensor, wanted: Tensor) -> Tensor:
+        """Kullback-Leibler divergence from the dense network's distributions, nats a token."""
+        return (
+            functional.kl_div(got, wanted, reduction="sum", log_target=True) / got[..., 0].numel()
+        )
+
+    def prepare(self, dense: nn.Module, pieces: list[str], progress=lambda n: None) -> None:
+        """Keep the training text as windows; distributions are too large to keep."""
+        self._windows = self.windows(pieces)
+        progress(len(pieces))
+
+    def epoch(self, dense: nn.Module, seed: int) -> Iterator[tuple[Batch, Tensor]]:
+        """Batches of training text with the dense network's outputs, each window once."""
+        order = torch.randperm(len(self._windows), generator=torch.Generator().manual_seed(seed))
+        for chosen in order.split(self.batch_windows):
+            batch = self._batch(self._windows[chosen])
+            with torch.no_grad():
+                wanted = self.output(dense, batch)
+            yield batch, wanted
+
+
+#: What a network may be judged by (`mapper.architectures`).
+OBJECTIVES = {"similarity": Similarity, "language": Language}
