@@ -20,7 +20,7 @@ from .compress import SHRINKAGE, Patterns
 from .monarch import MonarchLinear
 from .objective import Language, Similarity
 from .pattern import Pattern
-from .surgery import Batch, linears, observed, replace
+from .surgery import Batch, forward, linear, observed, replace, rows
 
 Progress = Callable[[int], object]
 #: What a pattern costs; the budget is in the same unit.
@@ -73,19 +73,19 @@ def measure(
     wanted = [objective.output(dense, batch) for batch in batches]
     curves = []
     for name, patterns in options.items():
-        linear, cov = linears(dense)[name], covariances.pop(name)
-        squares = rank_errors(linear.weight, patterns[-1], cov).square()
+        old, cov = linear(dense, name), covariances.pop(name)
+        squares = rank_errors(old.weight, patterns[-1], cov).square()
         errors = [float(squares[p.rank - 1]) for p in patterns]
         reference = len(patterns) // 2
-        monarch = fit_outputs(linear.weight, patterns[reference], cov, sweeps=0, name=name)
-        replace(dense, name, MonarchLinear.of(monarch, linear.bias))
+        monarch = fit_outputs(old.weight, patterns[reference], cov, sweeps=0, name=name)
+        replace(dense, name, MonarchLinear.of(monarch, old.bias, dtype=old.weight.dtype))
         try:
             losses = [
                 objective.loss(objective.output(dense, b), w)
                 for b, w in zip(batches, wanted, strict=True)
             ]
         finally:
-            replace(dense, name, linear)
+            replace(dense, name, old)
         sensitivity = float(torch.stack(losses).mean()) / max(errors[reference], 1e-12)
         curves.append(Curve(name, patterns, tuple(sensitivity * e for e in errors)))
         progress(1)
@@ -95,27 +95,23 @@ def measure(
 def _covariances(
     module: nn.Module, names: Iterable[str], batches: list[Batch]
 ) -> dict[str, Tensor]:
-    """X^T X / T of the inputs of linears, with shrinkage, float64; those that read the same tensor share it."""
+    """X^T X of the inputs of linears, with shrinkage, float64; those that read the same tensor share it."""
     sums: dict[str, Tensor] = {}
     last: tuple[Tensor | None, Tensor | None] = (None, None)
-    mask = torch.empty(0)
-    tokens = 0
+    batch: Batch = {}
 
     def see(name: str, x: Tensor, _: Tensor) -> None:
         nonlocal last
         if last[0] is not x:
-            rows = x[mask].double()
-            last = (x, rows.mT @ rows)
+            own = rows(x, batch).double()
+            last = (x, own.mT @ own)
         sums[name] = sums[name] + last[1] if name in sums else last[1]  # type: ignore[operator]
 
-    with observed({name: module.get_submodule(name) for name in names}, see):
+    with observed({name: linear(module, name) for name in names}, see):
         for batch in batches:
-            mask = batch["attention_mask"].bool()
-            tokens += int(mask.sum())
             last = (None, None)
-            module(**batch)
-    for name, total in sums.items():
-        cov = total / tokens
+            forward(module, batch)
+    for name, cov in sums.items():
         sums[name] = cov + SHRINKAGE * cov.diagonal().mean() * torch.eye(len(cov)).double()
     return sums
 
@@ -125,30 +121,24 @@ def allocate(curves: list[Curve], budget: float, cost: Cost) -> Patterns:
 
     Raises `ConfigError` if even the cheapest patterns cost more.
     """
-    chosen = [0] * len(curves)
-    spent = sum(cost(curve.patterns[0]) for curve in curves)
+    costs = {c.name: [cost(p) for p in c.patterns] for c in curves}
+    chosen = {c.name: 0 for c in curves}
+    spent = sum(each[0] for each in costs.values())
     if spent > budget:
         raise ConfigError(
             f"budget: {budget:,.0f} is below {spent:,.0f}, the least that these blocks can do"
         )
-    open_curves = set(range(len(curves)))
-    while open_curves:
-        best, gain = -1, -1.0
-        for n in list(open_curves):
-            curve, at = curves[n], chosen[n]
-            if at + 1 == len(curve.patterns):
-                open_curves.discard(n)
-                continue
-            more = cost(curve.patterns[at + 1]) - cost(curve.patterns[at])
-            if spent + more > budget:
-                open_curves.discard(n)
-                continue
-            each = (curve.losses[at] - curve.losses[at + 1]) / max(more, 1e-9)
-            if each > gain:
-                best, gain = n, each
-        if best >= 0:
-            spent += cost(curves[best].patterns[chosen[best] + 1]) - cost(
-                curves[best].patterns[chosen[best]]
-            )
-            chosen[best] += 1
-    return {curve.name: curve.patterns[at] for curve, at in zip(curves, chosen, strict=True)}
+
+    def more(curve: Curve) -> float:
+        at, own = chosen[curve.name], costs[curve.name]
+        return own[at + 1] - own[at] if at + 1 < len(own) else math.inf
+
+    def saving(curve: Curve) -> float:
+        at = chosen[curve.name]
+        return (curve.losses[at] - curve.losses[at + 1]) / max(more(curve), 1e-9)
+
+    while affordable := [c for c in curves if more(c) < math.inf and spent + more(c) <= budget]:
+        best = max(affordable, key=saving)
+        spent += more(best)
+        chosen[best.name] += 1
+    return {c.name: c.patterns[chosen[c.name]] for c in curves}

@@ -218,8 +218,8 @@ GPT2 = Architecture(
 BART = Architecture(
     name="bart",
     config="BartConfig",
-    model="BartModel",
-    objective="language",
+    model="BartModel",  # no LM head: judged by the decoder's hidden states
+    objective="similarity",
     stacks=(
         Stack("encoder.layers", "encoder_layers", (*_bart_self(barrier=True), *_BART_FFN)),
         Stack(

@@ -36,4 +36,6 @@ def _written(path: Path, write: Callable[[Path], object]) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
-        raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from None
+        # The message of an OSError names the temporary file.
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise ConfigError(f"{path}: {reason}") from None

@@ -14,6 +14,8 @@ from rtl.spec.params import PRESETS, ConfigError, Params
 
 from . import program as program_files
 from . import workload as workloads
+from .cli_d2s import add_accuracy_parser, block_pair, layer_list
+from .cli_d2s import add_parser as add_d2s
 from .compile import Compiler
 from .pattern import POLICIES
 from .placement import STRATEGIES, monarch_strategy
@@ -63,9 +65,9 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("model", metavar="MODEL", help="a model name, or the path of a checkpoint")
     add.add_argument("--strategy", required=True, help=f"one of {', '.join(STRATEGIES)}")
     add.add_argument("--policy", help=f"{', '.join(POLICIES)}; default: the model's")
-    add.add_argument("--blocks", metavar="K,L", type=_pair, help="block counts of R and L")
+    add.add_argument("--blocks", metavar="K,L", type=block_pair, help="block counts of R and L")
     add.add_argument("--rank", type=int, default=1, help="rank of the slices (default: 1)")
-    add.add_argument("--layers", metavar="0,3-5", type=_layers, default=[0], help="default: 0")
+    add.add_argument("--layers", metavar="0,3-5", type=layer_list, default=[0], help="default: 0")
     add.add_argument("--tokens", type=int, help="tokens of the run; default: the model's")
     add.add_argument(
         "--config", metavar="PRESET|FILE", help="hardware; default: the model's preset"
@@ -78,26 +80,8 @@ def parser() -> argparse.ArgumentParser:
         option = "--" + field.name.replace("_", "-")
         hardware.add_argument(option, type=field.type, metavar="N", dest=f"hw_{field.name}")
     add.set_defaults(run=_compile)
-    return result
-
-
-def _pair(text: str) -> tuple[int, int]:
-    k, _, l_blocks = text.partition(",")
-    try:
-        return int(k), int(l_blocks or k)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not K,L") from None
-
-
-def _layers(text: str) -> list[int]:
-    """`0,3-5` -> [0, 3, 4, 5]."""
-    result = []
-    for item in text.split(","):
-        first, _, last = item.partition("-")
-        try:
-            result += range(int(first), int(last or first) + 1)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a list like 0,3-5") from None
+    add_d2s(commands)
+    add_accuracy_parser(commands)
     return result
 
 

@@ -12,11 +12,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rtl.spec.params import ConfigError
+
 from . import d2s
 from .calibrated import fit_outputs, output_error
 from .monarch import MonarchLinear
 from .pattern import Pattern
-from .surgery import Batch, Call, calls, inputs, linears, replace, sharing
+from .surgery import (
+    Batch,
+    Call,
+    calls,
+    full_name,
+    inputs,
+    linear,
+    replace,
+    rows,
+    sharing,
+)
 
 #: Added to the diagonal of C, as a share of its mean: text for calibration is never enough.
 SHRINKAGE = 1e-3
@@ -40,16 +52,16 @@ class Moments:
 def project_all(
     module: nn.Module, patterns: Patterns, progress: Progress = lambda n: None
 ) -> dict[str, float]:
-    """Replace linears by their plain projections; relative errors of the weights by name.
+    """Replace linears of any module by their plain projections; relative errors of the weights by name.
 
-    Raises `ConfigError` on weights that are not finite.
+    Raises `ConfigError` on a name that is no linear, and weights that are not finite.
     """
     errors = {}
     for name, shape in patterns.items():
-        linear = linears(module)[name]
-        monarch = d2s.fit(linear.weight.detach(), shape, name)
-        errors[name] = monarch.error(linear.weight.detach())
-        replace(module, name, MonarchLinear.of(monarch, linear.bias))
+        old = linear(module, name)
+        monarch = d2s.fit(old.weight.detach(), shape, name)
+        errors[name] = monarch.error(old.weight.detach())
+        replace(module, name, MonarchLinear.of(monarch, old.bias, dtype=old.weight.dtype))
         progress(1)
     return errors
 
@@ -65,71 +77,92 @@ def calibrate_all(
 ) -> dict[str, float]:
     """Replace linears of `compressed`, a copy of `dense`, by sequentially calibrated Monarch layers.
 
-    `stacks` has the full names of the layers, stack by stack; within one, a layer's output is the next one's input.
-    Returns the relative error of each matrix's outputs on the calibration batches.
+    `stacks` has the full names of the layers, stack by stack, in order of execution; within one, a layer's output is
+    the next one's first argument. `[[""]]` takes a module as one layer. Returns, for each matrix, the relative error
+    of its outputs on the calibration batches, against the matrix without a pattern that would do best there.
+    Raises `ConfigError` on a name that is no linear, or in no layer.
     """
+    for name in patterns:
+        linear(dense, name)
     errors: dict[str, float] = {}
-    masks = [batch["attention_mask"].bool() for batch in batches]
     for stack in stacks:
-        first = stack[0]
-        there = calls(dense, dense.get_submodule(first), batches)
-        here = calls(compressed, compressed.get_submodule(first), batches)
-        for name in stack:
-            pair = _LayerPair(
-                dense.get_submodule(name), compressed.get_submodule(name), there, here, masks
-            )
-            for group in sharing(pair.dense, lambda p=pair: p.there[0].run(p.dense)):
-                wanted = {n: patterns[f"{name}.{n}"] for n in group if f"{name}.{n}" in patterns}
-                if wanted:
-                    moments = pair.moments(next(iter(wanted)))
-                    for inner, shape in wanted.items():
-                        errors[f"{name}.{inner}"] = pair.exchange(inner, shape, moments)
-                        progress(1)
-            there = [call.after(pair.dense) for call in there]
-            here = [call.after(pair.compressed) for call in here]
+        pair = _Pair(
+            dense,
+            compressed,
+            batches,
+            calls(dense, dense.get_submodule(stack[0]), batches),
+            calls(compressed, compressed.get_submodule(stack[0]), batches),
+        )
+        for layer in stack:
+            errors |= pair.calibrate(layer, patterns, progress)
+            if layer != stack[-1]:
+                pair.advance(layer)
+    missing = [name for name in patterns if name not in errors]
+    if missing:
+        raise ConfigError(f"{missing[0]}: is in none of the layers that run")
     return errors
 
 
 @dataclass
-class _LayerPair:
-    """A dense layer and its compressed copy, with their inputs for every batch."""
+class _Pair:
+    """A dense network and its compressed copy, with the calls of their present layer for every batch."""
 
     dense: nn.Module
     compressed: nn.Module
+    batches: list[Batch]
     there: list[Call]
     here: list[Call]
-    masks: list[Tensor]
 
-    def moments(self, inner: str) -> Moments:
-        """Of the inputs of the linear `inner`, over all tokens."""
-        total = None
-        for there, here, mask in zip(self.there, self.here, self.masks, strict=True):
-            x0 = _seen(self.dense, inner, there)[mask].double()
-            x = _seen(self.compressed, inner, here)[mask].double()
-            parts = torch.tensor(float(len(x))), x.mT @ x, x0.mT @ x, x.sum(0), x0.sum(0)
-            total = (
-                parts if total is None else tuple(a + b for a, b in zip(total, parts, strict=True))
-            )
-        assert total is not None
-        count, *sums = total
+    def calibrate(self, layer: str, patterns: Patterns, progress: Progress) -> dict[str, float]:
+        """Replace the linears of a layer, in order of execution."""
+        errors = {}
+        module = self.dense.get_submodule(layer)
+        for group in sharing(module, lambda: self.there[0].run(module)):
+            names = {inner: full_name(layer, inner) for inner in group}
+            wanted = {inner: name for inner, name in names.items() if name in patterns}
+            if wanted:
+                moments = self.moments(layer, next(iter(wanted)))
+                for name in wanted.values():
+                    errors[name] = self.exchange(name, patterns[name], moments)
+                    progress(1)
+        return errors
+
+    def advance(self, layer: str) -> None:
+        """To the calls of the layer behind `layer`."""
+        dense, compressed = (m.get_submodule(layer) for m in (self.dense, self.compressed))
+        self.there = [call.after(dense) for call in self.there]
+        self.here = [call.after(compressed) for call in self.here]
+
+    def moments(self, layer: str, inner: str) -> Moments:
+        """Of the inputs of a linear of a layer, over all tokens."""
+        dense, compressed = (m.get_submodule(layer) for m in (self.dense, self.compressed))
+        sums: list[Tensor] = []
+        count = 0
+        for batch, there, here in zip(self.batches, self.there, self.here, strict=True):
+            x0 = rows(_seen(dense, inner, there), batch).double()
+            x = rows(_seen(compressed, inner, here), batch).double()
+            parts = [x.mT @ x, x0.mT @ x, x.sum(0), x0.sum(0)]
+            sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else parts
+            count += len(x)
         return Moments(*(part / count for part in sums))
 
-    def exchange(self, inner: str, shape: Pattern, moments: Moments) -> float:
+    def exchange(self, name: str, shape: Pattern, moments: Moments) -> float:
         """Put the Monarch layer in; the relative error of its outputs."""
-        linear = self.dense.get_submodule(inner)
-        assert isinstance(linear, nn.Linear)
-        weight = linear.weight.double()
+        old = linear(self.dense, name)
+        weight = old.weight.double()
         cov, cross, bias = moments.cov, moments.cross, None
-        if linear.bias is not None:
+        if old.bias is not None:
             cov = cov - torch.outer(moments.mean, moments.mean)
             cross = cross - torch.outer(moments.dense_mean, moments.mean)
-        ridge = SHRINKAGE * cov.diagonal().mean() * torch.eye(len(cov), dtype=torch.float64)
+        # The least: inputs that never change leave nothing to solve for.
+        mean = cov.diagonal().mean().clamp_min(1e-30)
+        ridge = SHRINKAGE * mean * torch.eye(len(cov), dtype=torch.float64)
         cov, cross = cov + ridge, cross + ridge
         target = torch.linalg.solve(cov, (weight @ cross).mT).mT
-        monarch = fit_outputs(target, shape, cov, SWEEPS, inner)
-        if linear.bias is not None:
-            bias = linear.bias + weight @ moments.dense_mean - monarch.dense() @ moments.mean
-        replace(self.compressed, inner, MonarchLinear.of(monarch, bias))
+        monarch = fit_outputs(target, shape, cov, SWEEPS, name)
+        if old.bias is not None:
+            bias = old.bias + weight @ moments.dense_mean - monarch.dense() @ moments.mean
+        replace(self.compressed, name, MonarchLinear.of(monarch, bias, dtype=old.weight.dtype))
         return output_error(monarch, target, cov)
 
 

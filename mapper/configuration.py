@@ -4,6 +4,7 @@ From the header of the file and `config.json` beside it (GGUF: its metadata); si
 configuration tells come from the shapes.
 """
 
+import dataclasses
 import json
 import math
 import re
@@ -13,9 +14,9 @@ from typing import Any
 
 from rtl.spec.params import ConfigError
 
-from . import llama_gguf
+from . import factors, llama_gguf
 from .architectures import ARCHITECTURES, Architecture
-from .models import Model
+from .models import MODELS, Model, checkpoint_path
 from .tensors import TensorFile, open_tensors
 
 
@@ -61,8 +62,21 @@ def describe(path: Path) -> Description:
 
 
 def inspect(path: Path) -> Model:
-    """The shapes of a checkpoint. Raises `ConfigError` as `describe` does."""
+    """The shapes of a checkpoint; of a file of factors, those of its base.
+
+    Raises `ConfigError` as `describe` does.
+    """
+    file = open_tensors(path)
+    if factors.is_factors(file.metadata):
+        base = factors.base_of(file)
+        found = model_at(base)
+        return dataclasses.replace(found, name=file.path.stem, policy="factors", base=base)
     return model_of(describe(path))
+
+
+def model_at(model: str) -> Model:
+    """The shapes of a model name or path. Raises `ConfigError` for neither."""
+    return MODELS[model] if model in MODELS else inspect(checkpoint_path(model))
 
 
 def model_of(description: Description) -> Model:

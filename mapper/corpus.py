@@ -55,8 +55,11 @@ def load(name: str) -> Corpus:
     else:
         pieces = list(_lines(Path(name)))
     train, heldout = [], []
-    for document, text in dict.fromkeys(pieces):
+    for document, text in pieces:
         (heldout if _held_out(document) else train).append(text)
+    # A sentence of several documents may be on both sides: then it is not for learning.
+    judged = dict.fromkeys(heldout)
+    train, heldout = [text for text in dict.fromkeys(train) if text not in judged], list(judged)
     for what, found in (("training", train), ("held-out", heldout)):
         if len(found) < FEWEST:
             raise ConfigError(
@@ -115,6 +118,10 @@ def _articles() -> Iterator[Piece]:
     if path is None or not path.is_file():
         raise ConfigError(
             "corpus: the articles are not installed: pip install --no-deps gensim==4.4.0"
+        )
+    if importlib.util.find_spec("mwparserfromhell") is None:
+        raise ConfigError(
+            "corpus: the articles need mwparserfromhell: pip install mwparserfromhell"
         )
     import mwparserfromhell
 

@@ -4,7 +4,6 @@ First layer by layer (each compressed layer learns to map the dense network's st
 end to end on the network's objective. What learns: factors and biases of Monarch layers, and the norms around them.
 """
 
-import hashlib
 import json
 import math
 import time
@@ -21,10 +20,11 @@ from tqdm import tqdm
 from rtl.spec.params import ConfigError
 
 from .atomic import save_tensors
+from .interrupt import undisturbed
 from .monarch import MonarchLinear
 from .muon import BlockMuon
-from .objective import Language, Similarity
-from .surgery import Batch, Call
+from .objective import Language, Similarity, digest
+from .surgery import Batch, Call, forward, rows
 
 #: Steps over which the rate rises from zero.
 WARM_UP = 50
@@ -41,10 +41,10 @@ Watch = Callable[[nn.Module], float]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to fine-tune; the learning rate falls to zero, as a cosine, at `steps` or `minutes`, what comes first."""
+    """How to fine-tune; the learning rate falls to zero, as a cosine, at the end of `minutes` or `steps`."""
 
-    minutes: float = 50.0
-    steps: int = 0  #: 0: minutes alone
+    minutes: float = 50.0  #: of computing; pauses of an interrupted run do not count
+    steps: int = 0  #: above 0: steps and not minutes, which can be repeated bit by bit
     rate: float = 2e-3
     layerwise: float = 0.05  #: share of the run that is layer by layer
     seed: int = 0
@@ -58,7 +58,7 @@ class Recipe:
 
     def done(self, step: int, seconds: float) -> float:
         """The share of the run that is behind, 0..1."""
-        return max(seconds / (60 * self.minutes), step / self.steps if self.steps else 0.0)
+        return step / self.steps if self.steps else seconds / (60 * self.minutes)
 
 
 @dataclass
@@ -69,6 +69,7 @@ class Progress:
     seconds: float = 0.0
     epoch: int = 0
     batch: int = 0  #: batches of the epoch that are behind
+    loss: float | None = None  #: of the last step
     history: list[dict] = field(default_factory=list)  #: step, seconds, loss, value (of the watch)
 
 
@@ -95,32 +96,40 @@ def finetune(
 ) -> Progress:
     """Train `compressed` in place. `objective` is prepared with the training text.
 
-    `layers` has the full names of the layers. With `state`, a run is saved there every minute and goes on from there
-    if the file is of the same run; the caller removes it. Raises `ConfigError` if the state is of another run, and
-    if the loss is no longer finite.
+    `layers` has the full names of the layers. With `state`, a run is saved there every minute and however it ends, and
+    goes on from there if the file is of the same run; the caller removes it. Raises `ConfigError` if the state is of
+    another run, and if the loss is no longer finite.
     """
-    run, loss = _Run(dense, compressed, layers, objective, recipe), math.nan
+    run = _Run(dense, compressed, layers, objective, recipe)
     if state is not None and state.exists():
         run.resume(state)
+    try:
+        _train(run, state, watch, show)
+    finally:
+        if state is not None and run.whole:
+            run.save(state)
+        for parameter in run.parameters.values():
+            parameter.requires_grad_(False)
+    return run.at
+
+
+def _train(run: "_Run", state: Path | None, watch: Watch | None, show: bool) -> None:
+    """All steps that are left."""
     saved = time.monotonic()
     with tqdm(total=100.0, disable=not show, bar_format=_BAR) as bar:
-        while (share := recipe.done(run.at.step, run.at.seconds)) < 1:
-            start = time.monotonic()
-            loss = run.step(share)
-            run.at.seconds += time.monotonic() - start
+        while (share := run.share) < 1:
             if watch and share * WATCHED >= len(run.at.history) + 1:
-                run.note(loss, watch(compressed))
+                run.note(watch(run.compressed))
+            with undisturbed():
+                run.step(share)
             bar.update(100 * share - bar.n)
-            bar.set_postfix_str(f"step {run.at.step}, loss {loss:.4f}")
-            if state is not None and time.monotonic() - saved > SAVE_EVERY:
+            bar.set_postfix_str(f"step {run.at.step}, loss {run.at.loss:.4f}")
+            if state is not None and time.monotonic() - saved >= SAVE_EVERY:
                 run.save(state)
                 saved = time.monotonic()
         bar.update(100 - bar.n)
-    if watch and not math.isnan(loss):
-        run.note(loss, watch(compressed))
-    for parameter in run.parameters.values():
-        parameter.requires_grad_(False)
-    return run.at
+    if watch and (not run.at.history or run.at.history[-1]["step"] < run.at.step):
+        run.note(watch(run.compressed))
 
 
 _BAR = "fine-tune {percentage:3.0f}% |{bar}| {elapsed} < {remaining}{postfix}"
@@ -133,6 +142,7 @@ class _Run:
         self.dense, self.compressed, self.layers = dense, compressed, layers
         self.objective, self.recipe = objective, recipe
         self.at = Progress()
+        self.whole = True  #: parameters, optimisers and place belong together
         for parameter in [*dense.parameters(), *compressed.parameters()]:
             parameter.requires_grad_(False)
         self.parameters = trainable(compressed)
@@ -150,8 +160,21 @@ class _Run:
         self.key = self._key()
         self.data = self._stream()
 
-    def step(self, share: float) -> float:
-        """One update; the loss before it."""
+    @property
+    def share(self) -> float:
+        """The share of the run that is behind, 0..1."""
+        return self.recipe.done(self.at.step, self.at.seconds)
+
+    def step(self, share: float) -> None:
+        """One update."""
+        self.whole, start = False, time.monotonic()
+        self.at.loss = self._update(share)
+        self.at.step += 1
+        self.at.seconds += time.monotonic() - start
+        self.whole = True
+
+    def _update(self, share: float) -> float:
+        """Move the parameters; the loss before that."""
         warm = min(1.0, (self.at.step + 1) / WARM_UP)
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
@@ -164,14 +187,13 @@ class _Run:
             loss = self.objective.loss(self.objective.output(self.compressed, batch), wanted)
         if not torch.isfinite(loss):
             raise ConfigError(
-                f"fine-tuning: the loss is {float(loss)} at step {self.at.step}; lower --rate"
+                f"fine-tuning: the loss is {loss.item()} at step {self.at.step}; lower --rate"
             )
         loss.backward()
         nn.utils.clip_grad_norm_(list(self.parameters.values()), CLIP)
         for optimiser in self.optimisers:
             optimiser.step()
-        self.at.step += 1
-        return float(loss)
+        return loss.item()
 
     def _layerwise(self, batch: Batch) -> Tensor:
         """Mean over layers of ||layer'(h) - layer(h)||^2 / ||layer(h) - mean||^2 on the dense network's states h."""
@@ -190,14 +212,14 @@ class _Run:
         ]
         try:
             with torch.no_grad():
-                self.dense(**batch)
+                forward(self.dense, batch)
         finally:
             for handle in handles:
                 handle.remove()
-        mask = batch["attention_mask"].bool()
         losses = []
         for name, (call, hidden) in seen.items():
-            wanted, got = hidden[mask], call.run(self.compressed.get_submodule(name))[mask]
+            wanted = rows(hidden, batch)
+            got = rows(call.run(self.compressed.get_submodule(name)), batch)
             losses.append((got - wanted).square().mean() / wanted.var().clamp_min(1e-12))
         return torch.stack(losses).mean()
 
@@ -211,13 +233,13 @@ class _Run:
                 yield batch
             self.at.batch = 0
 
-    def note(self, loss: float, value: float) -> None:
+    def note(self, value: float) -> None:
         """Keep what was evaluated."""
         self.at.history.append(
             {
                 "step": self.at.step,
                 "seconds": round(self.at.seconds, 1),
-                "loss": loss,
+                "loss": self.at.loss,
                 "value": value,
             }
         )
@@ -226,7 +248,7 @@ class _Run:
         """What must be the same for a saved state to fit."""
         recipe = {**asdict(self.recipe), "minutes": 0, "steps": 0}  # a run may be made longer
         shapes = [(name, tuple(p.shape)) for name, p in self.parameters.items()]
-        return hashlib.sha256(json.dumps([recipe, shapes]).encode()).hexdigest()[:16]
+        return digest([recipe, shapes, self.objective.key()])
 
     def save(self, path: Path) -> None:
         """Parameters, optimisers and place, in one file that is replaced as a whole."""

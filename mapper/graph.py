@@ -37,7 +37,7 @@ class Matrix:
     Dense: one factor with K = 1. Monarch: (R, L) with R.blocks (k, p, q) and L.blocks (l, rank * k, s), where the
     intermediate index of L is ordered (rank, k): u[kk, rh * l + ll] of R is input rh * k + kk of block ll of L.
     x is zero-padded to k * p, or shorter: elements of x beyond are not read. Output (s, l) order: y[j * l + ll] is
-    output j of block ll, cut to n_out.
+    output j of block ll, cut to n_out. Scales per element are a tuple, which JSON keeps exactly; a list becomes one.
     """
 
     name: str
@@ -46,12 +46,29 @@ class Matrix:
     n_out: int
     factors: tuple[Factor, ...]
     rank: int = 1  #: rho; q = rank * l
-    in_scale: float = 1.0  #: real value of one step of x
-    out_scale: float = 1.0  #: real value of one step of y
+    #: real value of one step of x, or of one of each of its n_in elements
+    in_scale: float | tuple[float, ...] = 1.0
+    #: real value of one step of y, or of one of each of its n_out elements
+    out_scale: float | tuple[float, ...] = 1.0
     useful_weights: int = (
         0  #: stored weights that are not padding granules of a policy; 0: all elements
     )
     mid_scale: float = 1.0  #: real value of one step of the intermediate (Monarch)
+
+    def __post_init__(self):
+        for name in ("in_scale", "out_scale"):
+            if isinstance(scales := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(scales))
+
+    @property
+    def in_scales(self) -> np.ndarray:
+        """float64 (n_in,): real value of one step of each element of x."""
+        return np.broadcast_to(np.asarray(self.in_scale, dtype=np.float64), self.n_in)
+
+    @property
+    def out_scales(self) -> np.ndarray:
+        """float64 (n_out,): real value of one step of each element of y."""
+        return np.broadcast_to(np.asarray(self.out_scale, dtype=np.float64), self.n_out)
 
     @property
     def monarch(self) -> bool:

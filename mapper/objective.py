@@ -1,15 +1,19 @@
 """What a network is for, as a loss against the dense network and as batches of text: similarity or language."""
 
+import hashlib
+import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .surgery import Batch
+from rtl.spec.params import ConfigError
+
+from .surgery import Batch, forward
 
 #: Weight of the errors of pairwise similarities beside those of the embeddings themselves.
 PAIRS = 5.0
@@ -52,7 +56,7 @@ class Similarity:
 
     def encode(self, pieces: list[str]) -> list[list[int]]:
         """Token ids of each piece, cut to `longest`."""
-        return [cut(e.ids, self.longest) for e in self.tokenizer.encode_batch(pieces)]
+        return [cut(e, self.longest) for e in self.tokenizer.encode_batch(pieces)]
 
     def batches(self, pieces: list[str], tokens: int = 2048) -> list[Batch]:
         """Batches for calibration."""
@@ -61,7 +65,7 @@ class Similarity:
 
     def output(self, module: nn.Module, batch: Batch) -> Tensor:
         """Embeddings (N, hidden)."""
-        hidden, mask = module(**batch).last_hidden_state, batch["attention_mask"][..., None]
+        hidden, mask = forward(module, batch).last_hidden_state, batch["attention_mask"][..., None]
         return functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
 
     @torch.no_grad()
@@ -86,6 +90,10 @@ class Similarity:
         self._ids = self.encode(pieces)
         self._targets = self.embed(dense, self._ids, progress)
 
+    def key(self) -> str:
+        """Tells the training text and its batches from others."""
+        return digest(["similarity", self.batch_tokens, self._ids])
+
     def epoch(self, dense: nn.Module, seed: int) -> Iterator[tuple[Batch, Tensor]]:
         """Batches of training text with the dense network's outputs, each piece once."""
         assert self._targets is not None
@@ -93,9 +101,17 @@ class Similarity:
             yield padded([self._ids[n] for n in chosen]), self._targets[chosen]
 
 
-def cut(ids: list[int], longest: int) -> list[int]:
-    """At most `longest` ids; the last one (the end mark) stays."""
-    return ids if len(ids) <= longest else [*ids[: longest - 1], ids[-1]]
+def cut(encoding: Encoding, longest: int) -> list[int]:
+    """At most `longest` ids; an end mark, if the tokenizer sets one, stays."""
+    ids = encoding.ids
+    if len(ids) <= longest:
+        return ids
+    return [*ids[: longest - 1], ids[-1]] if encoding.special_tokens_mask[-1] else ids[:longest]
+
+
+def digest(value: object) -> str:
+    """Short hash of what JSON can write."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
 @dataclass
@@ -108,9 +124,16 @@ class Language:
     _windows: Tensor = field(default_factory=lambda: torch.zeros(0, 0), repr=False)
 
     def windows(self, pieces: list[str]) -> Tensor:
-        """Token ids (N, context) of the pieces, joined by line breaks; the rest is dropped."""
+        """Token ids (N, context) of the pieces, joined by line breaks; the rest is dropped.
+
+        Raises `ConfigError` on a text shorter than one window.
+        """
         ids = self.tokenizer.encode("\n".join(pieces), add_special_tokens=False).ids
         count = len(ids) // self.context
+        if not count:
+            raise ConfigError(
+                f"corpus: {len(ids)} tokens of text are too few for a window of {self.context}"
+            )
         return torch.tensor(ids[: count * self.context]).view(count, self.context)
 
     def batches(self, pieces: list[str], tokens: int = 2048) -> list[Batch]:
@@ -123,7 +146,7 @@ class Language:
 
     def output(self, module: nn.Module, batch: Batch) -> Tensor:
         """Log-probabilities (N, T, vocabulary)."""
-        return module(**batch, use_cache=False).logits.log_softmax(-1)
+        return forward(module, batch).logits.log_softmax(-1)
 
     def loss(self, got: Tensor, wanted: Tensor) -> Tensor:
         """Kullback-Leibler divergence from the dense network's distributions, nats a token."""
@@ -135,6 +158,10 @@ class Language:
         """Keep the training text as windows; distributions are too large to keep."""
         self._windows = self.windows(pieces)
         progress(len(pieces))
+
+    def key(self) -> str:
+        """Tells the training text and its batches from others."""
+        return digest(["language", self.batch_windows, self._windows.tolist()])
 
     def epoch(self, dense: nn.Module, seed: int) -> Iterator[tuple[Batch, Tensor]]:
         """Batches of training text with the dense network's outputs, each window once."""

@@ -1,6 +1,7 @@
 """Look into a torch module and exchange its linear layers; works on any module in memory."""
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-#: A batch as the keyword arguments of a module; `attention_mask` (N, T) is 1 where there is a token.
+from rtl.spec.params import ConfigError
+
+#: A batch as the keyword arguments of a module; `attention_mask` (N, T), if any, is 1 where there is a token.
 Batch = dict[str, Tensor]
 
 
@@ -31,6 +34,49 @@ class Call:
     def after(self, layer: nn.Module) -> "Call":
         """The call of the next layer: as this one, with this layer's output for the input."""
         return Call((self.run(layer), *self.args[1:]), self.kwargs)
+
+
+class Joined(nn.Module):
+    """Several linears in place of one module: their outputs one after another."""
+
+    def __init__(self, parts: Sequence[nn.Module]):
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """y (..., sum of n_out) of x (..., n_in)."""
+        return torch.cat([part(x) for part in self.parts], -1)
+
+
+def forward(module: nn.Module, batch: Batch) -> Any:
+    """What a module returns for a batch, without a cache of keys and values.
+
+    A layer that is run again with the arguments of an earlier call would append to the cache of that call.
+    """
+    cached = "use_cache" in inspect.signature(module.forward).parameters
+    return module(**batch, use_cache=False) if cached else module(**batch)
+
+
+def rows(x: Tensor, batch: Batch) -> Tensor:
+    """The vectors of x (N, T, n) that belong to tokens, (tokens, n); of any x (..., n) all, if there is no mask."""
+    mask = batch.get("attention_mask")
+    return x.flatten(0, -2) if mask is None else x[mask.bool()]
+
+
+def full_name(outer: str, inner: str) -> str:
+    """The name below a module of what is called `inner` below its child `outer`; "" is the module itself."""
+    return ".".join(filter(None, (outer, inner)))
+
+
+def linear(module: nn.Module, name: str) -> nn.Linear:
+    """The `nn.Linear` of a full name. Raises `ConfigError` if there is none."""
+    try:
+        found = module.get_submodule(name)
+    except AttributeError:
+        found = None
+    if not isinstance(found, nn.Linear):
+        raise ConfigError(f"{name}: the network has no linear layer of that name")
+    return found
 
 
 def linears(module: nn.Module) -> dict[str, nn.Linear]:
@@ -86,7 +132,7 @@ def calls(module: nn.Module, layer: nn.Module, batches: list[Batch]) -> list[Cal
     with _hooked(layer.register_forward_pre_hook(hook, with_kwargs=True)):
         for batch in batches:
             with suppress(_Stop):
-                module(**batch)
+                forward(module, batch)
     return seen
 
 

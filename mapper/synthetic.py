@@ -54,16 +54,22 @@ def zero_workload(
     """The shapes of a layer with all-zero broadcast arrays, which take no memory and no time."""
 
     def matrix(name: str, n_in: int, n_out: int) -> Matrix:
-        form = pattern_of(name, n_in, n_out)
-        if form is None:
-            return Matrix(name, layer, n_in, n_out, (_zeros(1, n_in, n_out),))
-        factors = (_zeros(form.k, form.p, form.q), _zeros(form.l, form.r, form.s))
-        return _monarch(name, layer, form, factors)
+        return zero_matrix(name, layer, n_in, n_out, pattern_of(name, n_in, n_out))
 
-    def inputs(n_in: int, _: int) -> np.ndarray:
-        return np.broadcast_to(np.int8(0), (tokens, n_in))
+    return _assemble(model, layer, policy, matrix, lambda n_in, _: zero_inputs(tokens, n_in))
 
-    return _assemble(model, layer, policy, matrix, inputs)
+
+def zero_matrix(name: str, layer: int, n_in: int, n_out: int, form: Pattern | None) -> Matrix:
+    """A matrix of all-zero broadcast arrays; None: dense."""
+    if form is None:
+        return Matrix(name, layer, n_in, n_out, (_zeros(1, n_in, n_out),))
+    factors = (_zeros(form.k, form.p, form.q), _zeros(form.l, form.r, form.s))
+    return _monarch(name, layer, form, factors)
+
+
+def zero_inputs(tokens: int, n_in: int) -> np.ndarray:
+    """int8 (tokens, n_in) of zeros, without memory."""
+    return np.broadcast_to(np.int8(0), (tokens, n_in))
 
 
 def _assemble(

@@ -10,7 +10,7 @@ from pathlib import Path
 from rtl.spec.params import ConfigError, Params
 
 from .graph import Workload
-from .models import MODELS, Model, check_layers, checkpoint_path, packaged_checkpoint
+from .models import MODELS, Model, check_layers, checkpoint_path, locate
 from .pattern import POLICIES, Pattern, PatternOf, pattern
 from .synthetic import random_workload, zero_workload
 
@@ -19,10 +19,10 @@ def resolve(model: str) -> Model:
     """Shapes and defaults of a model name or checkpoint path. Raises `ConfigError` for neither."""
     if model in MODELS:
         return MODELS[model]
-    path = checkpoint_path(model)
-    from .configuration import inspect
+    checkpoint_path(model)  # what is no path is an error before anything is imported
+    from .configuration import model_at
 
-    return inspect(path)
+    return model_at(model)
 
 
 def build(
@@ -47,11 +47,11 @@ def build(
     shape = resolve(model)
     chosen = check_layers(shape, layers)
     policy = shape.policy if policy is None else policy
-    patterns = pattern_of(policy, k, l, rank)
+    patterns = _patterns(shape, policy, k, l, rank)
     tokens = shape.tokens if tokens is None else tokens
     if tokens < 1:
         raise ConfigError(f"tokens: {tokens} must be at least 1")
-    path = packaged_checkpoint(shape) if model in MODELS else checkpoint_path(model)
+    path = locate(model)
     if path is not None:
         return _real(shape, path, chosen, policy, patterns, params, tokens, seed)
     return [
@@ -75,11 +75,22 @@ def shapes(
     """
     shape = resolve(model)
     policy = shape.policy if policy is None else policy
+    if shape.base:
+        raise ConfigError(f"{model}: factors have patterns of their own; use `build`")
     patterns = pattern_of(policy, k, l, rank)
     return [
         zero_workload(shape, layer, policy, patterns, tokens)
         for layer in check_layers(shape, layers)
     ]
+
+
+def _patterns(shape: Model, policy: str, k: int | None, l: int | None, rank: int) -> PatternOf:
+    """`pattern_of`; factors are as they are, and what is not among them stays dense."""
+    if not shape.base:
+        return pattern_of(policy, k, l, rank)
+    if policy != shape.policy or k is not None or l is not None or rank != 1:
+        raise ConfigError(f"policy: the factors of {shape.name} have patterns of their own")
+    return pattern_of("dense", None, None, 1)
 
 
 def pattern_of(policy: str, k: int | None, l: int | None, rank: int) -> PatternOf:

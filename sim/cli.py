@@ -76,7 +76,9 @@ def _add_fuzz(commands) -> None:
 
 def _add_main(commands) -> None:
     main = commands.add_parser("main", help="the main job: a layer with every strategy on RTL")
-    main.add_argument("--model", default="minilm", help="a name or a checkpoint (default: minilm)")
+    main.add_argument(
+        "--model", default="minilm-4x", help="a name or a checkpoint (default: minilm-4x)"
+    )
     main.add_argument("--layer", type=int, default=0, help="default: 0")
     main.add_argument("--strategy", action="append", help="default: all; may be repeated")
     main.add_argument("--policy", help="how weights become Monarch; default: the model's")

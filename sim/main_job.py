@@ -7,6 +7,7 @@ from pathlib import Path
 from mapper import program as program_files
 from mapper import workload as workloads
 from mapper.compile import Compiler
+from mapper.models import locate
 from mapper.placement import STRATEGIES, monarch_strategy
 from rtl.spec.params import ConfigError, Params
 
@@ -46,12 +47,14 @@ def run(
     for strategy in strategies:
         if strategy not in STRATEGIES:
             raise ConfigError(f"strategy: {strategy!r} is not one of {', '.join(STRATEGIES)}")
-    params = Params.load(workloads.resolve(model).preset)
+    shape = workloads.resolve(model)
+    params = Params.load(shape.preset)
     rows: list[tuple[dict, Outcome]] = []
     for strategy in strategies:
         _say(f"{strategy}: compile ...")
-        chosen = policy if monarch_strategy(strategy) else "dense"
-        (work,) = workloads.build(model, [layer], params=params, policy=chosen, tokens=tokens)
+        sparse = monarch_strategy(strategy)
+        source, chosen = (model, policy) if sparse else (shape.base or model, "dense")
+        (work,) = workloads.build(source, [layer], params=params, policy=chosen, tokens=tokens)
         program = Compiler(strategy, params).compile(work)
         directory = where / strategy
         program_files.write(program, directory)
@@ -61,6 +64,7 @@ def run(
     reports = [report for report, _ in rows]
     (where / "summary.json").write_text(json.dumps(reports, indent=1) + "\n")
     _show(rows, simulator, show)
+    _show_card(model, show)
     return reports
 
 
@@ -98,5 +102,27 @@ def _show(rows, simulator: str, show) -> None:
                 f"{report['strategy']} ({report['policy']}): output of the layer against the dense float layer: "
                 f"relative error {notes['relative_error']:.2f}, cosine {notes['cosine']:.3f}"
             )
-    if any("relative_error" in (r.get("notes") or {}) for r, _ in rows):
-        show("(Errors are of projection and quantisation alone: nothing is fine-tuned yet.)")
+
+
+def _show_card(model: str, show) -> None:
+    """What the model card beside Monarch factors says about the accuracy of the whole model."""
+    if not workloads.resolve(model).base:
+        return
+    path = locate(model)
+    assert path is not None
+    path = path.with_suffix(".json")
+    if not path.is_file():
+        return
+    card = json.loads(path.read_text(encoding="utf-8"))
+    scores = {
+        "spearman": ("spearman_heldout", "spearman_w8a8"),
+        "perplexity ratio": ("perplexity_ratio", "perplexity_ratio_w8a8"),
+    }
+    for name, (float_key, integer_key) in scores.items():
+        if float_key in card:
+            integer = card.get(integer_key)
+            show(
+                f"{model}, all layers, held-out text: {card['compression']:.2f}x fewer linear weights, {name} to the "
+                f"dense model {card[float_key]:.3f}"
+                + (f", as integers {integer:.3f}" if integer else "")
+            )

@@ -165,9 +165,7 @@ def place(
     """
     multiple = chunk_limit(params, fixed)
     families = [f for i, s in enumerate(segments) for f in _families(i, s, params, multiple)]
-    cells = sum(_cells(f) for f in families)
-    least = ceil_div(cells, params.row_groups * params.col_groups)
-    least = max(least, *(f.narrowest(params) for f in families))
+    _, least = _demand(families, params)
     limit = params.tiles if "tiles" in fixed else MAX_TILES
     tiles = limit if "tiles" in fixed else least
     while tiles <= limit:
@@ -179,6 +177,24 @@ def place(
         free = place(segments, params, fixed - {"tiles"}, seed)
         with_tiles(params, max(free.params.tiles, limit + 1), "densemap", fixed)
     raise ConfigError(f"tiles: densemap needs more than the limit of {limit} arrays")
+
+
+def demand(
+    segments: list[Segment], params: Params, fixed: frozenset[str] = frozenset()
+) -> tuple[int, int]:
+    """Granules that the factors take, and arrays that no placement goes below; cheap.
+
+    The granules of several matrices add up.
+    """
+    multiple = chunk_limit(params, fixed)
+    families = [f for i, s in enumerate(segments) for f in _families(i, s, params, multiple)]
+    return _demand(families, params)
+
+
+def _demand(families: list[_Family], params: Params) -> tuple[int, int]:
+    cells = sum(_cells(f) for f in families)
+    least = ceil_div(cells, params.row_groups * params.col_groups)
+    return cells, max(least, *(f.narrowest(params) for f in families))
 
 
 def _families(index: int, segment: Segment, params: Params, multiple: int) -> Iterator[_Family]:

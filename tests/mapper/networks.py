@@ -1,14 +1,22 @@
 """Tiny networks of the library with random weights, and their checkpoint files."""
 
 import json
+import random
 from pathlib import Path
 
 import torch
 import transformers
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
 from mapper.architectures import ARCHITECTURES
+from mapper.network import Network, linear_of, linearised, load
+from mapper.pattern import Pattern, pattern
+from mapper.surgery import Batch, linear
 
 WORDS, POSITIONS, LAYERS = 50, 24, 2
 IDS = [3, 7, 11, 4, 49]
@@ -91,3 +99,54 @@ def configured(folder: Path, architecture: str, **changes) -> None:
 def outputs(module: nn.Module) -> Tensor:
     """Logits or hidden states of one short sequence, (1, T, ...)."""
     return module(torch.tensor([IDS]), use_cache=False)[0]
+
+
+def loaded(architecture: str, folder: Path, **changes) -> Network:
+    """The tiny network as `mapper.network.load` gives it, linearised."""
+    configured(folder, architecture, **changes)
+    return linearised(load(written(folder, values(tiny(architecture, **changes)))))
+
+
+def patterns_of(network: Network, rank: int, blocks: int = 8) -> dict[str, Pattern]:
+    """The same blocks and rank for every matrix of every layer, by full name."""
+    names = [
+        linear_of(network, m) for n in range(network.model.layers) for m in network.matrices(n)
+    ]
+    shapes = {n: linear(network.module, n).weight.shape for n in names}
+    return {
+        name: pattern(n_in, n_out, "blocks", blocks, blocks, rank)
+        for name, (n_out, n_in) in shapes.items()
+    }
+
+
+def batches(count: int, seed: int = 0, longest: int = 12) -> list[Batch]:
+    """Seeded random tokens with padding, 4 sequences a batch."""
+    draw = torch.Generator().manual_seed(seed)
+    made = []
+    for _ in range(count):
+        lengths = torch.randint(longest // 2, longest + 1, (4, 1), generator=draw)
+        mask = (torch.arange(longest) < lengths).long()
+        ids = torch.randint(3, WORDS, (4, longest), generator=draw)
+        made.append({"input_ids": ids * mask, "attention_mask": mask})
+    return made
+
+
+def tokenizer(marks: bool) -> Tokenizer:
+    """Words w0, w1, ..., with ids up to `WORDS`; with `marks`, 1 before and 2 behind every text."""
+    names = ["[PAD]", "[CLS]", "[SEP]", *(f"w{n}" for n in range(3, WORDS))]
+    made = Tokenizer(WordLevel({name: n for n, name in enumerate(names)}, unk_token="[PAD]"))
+    made.pre_tokenizer = Whitespace()
+    if marks:
+        made.post_processor = TemplateProcessing(
+            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+        )
+    return made
+
+
+def sentences(count: int, seed: int = 0, longest: int = 10) -> list[str]:
+    """Seeded random words of `tokenizer`."""
+    draw = random.Random(seed)
+    return [
+        " ".join(f"w{draw.randrange(3, WORDS)}" for _ in range(draw.randint(3, longest)))
+        for _ in range(count)
+    ]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mapper.calibrated import covariance, fit_outputs, output_error
+from mapper.calibrated import covariance, fit_outputs, output_error, rank_errors
 from mapper.d2s import Monarch, fit
 from mapper.pattern import Pattern, pattern
 from rtl.spec.params import ConfigError
@@ -93,3 +93,53 @@ def test_wrong_data_is_named():
         fit_outputs(w, shape, torch.eye(3), name="ffn1")
     with pytest.raises(ConfigError, match="ffn1: the covariance of the inputs is NaN"):
         fit_outputs(w, shape, covariance(x) * float("nan"), name="ffn1")
+
+
+RANKED = {"square": (24, 24, 4, 4), "wide": (40, 16, 5, 2), "tall": (12, 60, 3, 5)}
+
+
+def block_diagonal(shape: Pattern, seed: int):
+    """A weight, and a covariance of inputs whose slices are uncorrelated."""
+    w, x = data(shape, seed)
+    cov = covariance(x)
+    slice_of = torch.arange(shape.n_in) // shape.p
+    return w, cov * (slice_of[:, None] == slice_of)
+
+
+@pytest.mark.parametrize("name", RANKED)
+def test_rank_errors_are_those_of_the_projection(name):
+    """For uncorrelated slices, of every rank; there is then nothing that sweeps could add."""
+    n_in, n_out, k, l_blocks = RANKED[name]
+    largest = min(n_in // k, n_out // l_blocks)
+    shapes = [pattern(n_in, n_out, "blocks", k, l_blocks, r + 1) for r in range(largest)]
+    w, cov = block_diagonal(shapes[0], 11)
+    found = rank_errors(w, shapes[0], cov)
+    assert len(found) == largest
+    for shape, error in zip(shapes, found.tolist(), strict=True):
+        # The square root of a difference: half of the digits.
+        for sweeps in (0, 3):
+            fitted = fit_outputs(w, shape, cov, sweeps)
+            assert output_error(fitted, w, cov) == pytest.approx(error, rel=1e-6, abs=1e-6)
+        torch.testing.assert_close(rank_errors(w, shape, cov), found)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rank_errors_fall_with_rank_and_are_convex_in_squares(seed):
+    """Correlated inputs as well: what allocation relies on."""
+    w, x = data(SHAPES["square"], seed)
+    found = rank_errors(w, SHAPES["square"], covariance(x))
+    assert 0 < found[0] < 1 and found[-1] < 1e-6
+    saved = -found.square().diff()
+    assert (saved > 0).all() and (saved.diff() <= 1e-12).all()
+
+
+def test_rank_errors_see_the_inputs():
+    """Slices whose inputs are weak count little."""
+    shape = pattern(24, 24, "rect", 4, 4)
+    w = torch.eye(24, dtype=torch.float64)
+    w[:12] = torch.randn(12, 24, generator=torch.Generator().manual_seed(1))
+    strong = torch.ones(24, dtype=torch.float64)
+    strong[6:] = 1e-6
+    errors = [rank_errors(w, shape, torch.diag(s))[1] for s in (strong, torch.ones(24).double())]
+    exact = rank_errors(w[:, :6], pattern(6, 24, "blocks", 1, 4), torch.eye(6).double())[1]
+    assert errors[0] == pytest.approx(float(exact), rel=1e-3) != pytest.approx(float(errors[1]))

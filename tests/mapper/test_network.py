@@ -8,11 +8,12 @@ import torch
 from gguf import GGUFWriter
 from onnx import TensorProto, helper, numpy_helper, save
 
-from mapper import workload
+from mapper import chain, workload
 from mapper.llama_gguf import NAMES, half_split
 from mapper.models import MODELS, packaged_checkpoint
-from mapper.network import inspect, load
+from mapper.network import inspect, linear_of, linearised, load, part_of, stacks
 from mapper.sentences import load_tokenizer
+from mapper.surgery import linears
 from rtl.spec.params import ConfigError, Params
 from tests.mapper import networks
 from tests.mapper.networks import POSITIONS, WORDS, configured, outputs, tiny, values, written
@@ -198,6 +199,107 @@ def test_buffers_of_old_gpt2_files(tmp_path):
     configured(tmp_path, "gpt2", n_inner=None)
     network = load(written(tmp_path, tensors))
     torch.testing.assert_close(outputs(network.module), outputs(tiny("gpt2")), rtol=0, atol=0)
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def network(request, tmp_path):
+    configured(tmp_path, request.param)
+    return load(written(tmp_path, values(tiny(request.param))))
+
+
+def all_matrices(network):
+    return [m for n in range(network.model.layers) for m in network.matrices(n)]
+
+
+def test_linearised_is_the_same_function(network):
+    before = outputs(network.module)
+    weights = [network.weights(m) for m in all_matrices(network)]
+    again = linearised(network)
+    assert again is network and not any(m.training for m in network.module.modules())
+    torch.testing.assert_close(outputs(network.module), before, atol=1e-5, rtol=1e-5)
+    for matrix, (weight, bias) in zip(all_matrices(network), weights, strict=True):
+        found = network.weights(matrix)
+        assert torch.equal(found[0], weight) and torch.equal(found[1], bias)
+
+
+def test_every_matrix_is_a_linear_of_its_own(network):
+    """Named by `linear_of`; nothing else is a linear but the LM head."""
+    linearised(network)
+    found = linears(network.module)
+    names = [linear_of(network, m) for m in all_matrices(network)]
+    assert len(set(names)) == len(names) and set(found) - {"lm_head"} == set(names)
+    for matrix, name in zip(all_matrices(network), names, strict=True):
+        weight, bias = network.weights(matrix)
+        assert torch.equal(found[name].weight, weight)
+        assert found[name].bias is None or torch.equal(found[name].bias, bias)
+    storages = [p.untyped_storage().data_ptr() for n in names for p in found[n].parameters()]
+    assert len(set(storages)) == len(storages)  # a file of them can be written
+
+
+def test_linearised_changes_conv1d_only(network):
+    before = dict(network.module.named_modules())
+    linearised(network)
+    after = dict(network.module.named_modules())
+    linearised(network)
+    assert dict(network.module.named_modules()) == after
+    if network.architecture.name != "gpt2":
+        assert before == after
+    assert not any(type(m).__name__ == "Conv1D" for m in after.values())
+    assert all(after[n] is m for n, m in before.items() if type(m).__name__ != "Conv1D")
+
+
+def test_names_of_gpt2(tmp_path):
+    configured(tmp_path, "gpt2")
+    network = load(written(tmp_path, values(tiny("gpt2"))))
+    first = network.matrices(1)[0]
+    assert linear_of(network, first) == first.path == "transformer.h.1.attn.c_attn"
+    linearised(network)
+    names = {m.matrix.name: linear_of(network, m) for m in network.matrices(1)}
+    layer = "transformer.h.1"
+    assert names == {
+        "q": f"{layer}.attn.c_attn.parts.0",
+        "k": f"{layer}.attn.c_attn.parts.1",
+        "v": f"{layer}.attn.c_attn.parts.2",
+        "o": f"{layer}.attn.c_proj",
+        "ffn1": f"{layer}.mlp.c_fc",
+        "ffn2": f"{layer}.mlp.c_proj",
+    }
+    head = network.module.lm_head.weight
+    assert (
+        head is network.module.transformer.wte.weight
+    ) == network.module.config.tie_word_embeddings
+
+
+def test_linearised_workload_is_the_same(tmp_path):
+    """The integer chain takes a linearised network as it takes any."""
+    configured(tmp_path, "gpt2")
+    network = linearised(load(written(tmp_path, values(tiny("gpt2")), "model.safetensors")))
+    for matrix in network.matrices(0):
+        weight, bias = part_of(network.module.get_submodule(matrix.path), matrix.matrix)
+        assert weight.shape[0] == bias.shape[0]
+    made = chain.exchanged(
+        network,
+        0,
+        {
+            m.matrix.name: linears(network.module)[linear_of(network, m)]
+            for m in network.matrices(0)
+        },
+    )
+    call = network.calls([3, 7, 11], [0])[0]
+    with torch.no_grad():
+        torch.testing.assert_close(call.run(made), call.run(network.layers()[0]))
+
+
+def test_stacks(network):
+    expected = {
+        "bert": [["encoder.layer.0", "encoder.layer.1"]],
+        "gpt2": [["transformer.h.0", "transformer.h.1"]],
+        "bart": [["encoder.layers.0"], ["decoder.layers.0", "decoder.layers.1"]],
+        "llama": [["model.layers.0", "model.layers.1"]],
+    }
+    assert stacks(network) == expected[network.architecture.name]
+    modules = [network.module.get_submodule(name) for stack in stacks(network) for name in stack]
+    assert modules == network.layers()
 
 
 def gguf(folder, module, heads=4, kv_heads=2, skip=(), metadata=True):

@@ -219,7 +219,7 @@ def test_shapes_do_not_import_torch():
         (
             "gpt3",
             {},
-            "model: 'gpt3' is neither a checkpoint nor one of minilm, smollm2, gpt2-medium",
+            "model: 'gpt3' is neither a checkpoint nor one of minilm, minilm-4x, smollm2",
         ),
         ("none/model.safetensors", {}, "none/model.safetensors: no such file"),
         ("gpt2-medium", {"policy": "sparse"}, "policy: 'sparse' is not one of pad, trim, rect"),

@@ -1,0 +1,152 @@
+"""What networks are judged by: losses against the dense network, and batches of text."""
+
+import math
+
+import pytest
+import torch
+
+from mapper import objective
+from mapper.objective import Language, Similarity
+from rtl.spec.params import ConfigError
+from tests.mapper import networks
+
+TEXT = networks.sentences(60)
+
+
+def similarity(marks=True, **options):
+    return Similarity(networks.tokenizer(marks), **options)
+
+
+def test_objectives_of_the_architectures():
+    for known in networks.ARCHITECTURES.values():
+        has_logits = "LM" in known.model
+        assert known.objective == ("language" if has_logits else "similarity"), known.name
+
+
+@pytest.mark.parametrize("architecture", ["bert", "bart"])
+def test_padding_does_not_change_an_embedding(architecture):
+    module, made = networks.tiny(architecture), similarity()
+    ids = made.encode(TEXT[:8])
+    together = made.embed(module, ids)
+    alone = torch.cat([made.embed(module, [one]) for one in ids])
+    assert len({len(one) for one in ids}) > 1
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(together.norm(dim=1), torch.ones(8))
+    assert (together @ together.mT).fill_diagonal_(0).max() < 1 - 1e-5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_piece_once_an_epoch(seed):
+    module, made = networks.tiny("bert"), similarity(batch_tokens=40)
+    made.prepare(module, TEXT)
+    found = list(made.epoch(module, seed))
+    ids = [
+        row[mask.bool()].tolist() for b, _ in found for row, mask in zip(*b.values(), strict=True)
+    ]
+    assert sorted(ids) == sorted(made.encode(TEXT))
+    for batch, wanted in found:
+        assert batch["input_ids"].numel() <= 40
+        torch.testing.assert_close(made.output(module, batch).detach(), wanted, atol=1e-5, rtol=0)
+
+
+def test_epochs_are_seeded():
+    module, made = networks.tiny("bert"), similarity(batch_tokens=40)
+    made.prepare(module, TEXT)
+    first, again, other = (
+        [b["input_ids"].tolist() for b, _ in made.epoch(module, seed)] for seed in (0, 0, 1)
+    )
+    assert first == again != other
+
+
+def test_batches_for_calibration():
+    found = similarity().batches(TEXT, tokens=50)
+    assert sum(len(b["input_ids"]) for b in found) == len(TEXT)
+    assert all(b["input_ids"].shape == b["attention_mask"].shape for b in found)
+
+
+def test_bucketed_sorts_by_length():
+    lengths = [len(t.split()) for t in TEXT]
+    found = objective.bucketed(lengths, 30, seed=0)
+    assert sorted(n for b in found for n in b) == list(range(60))
+    spread = [max(lengths[n] for n in b) - min(lengths[n] for n in b) for b in found]
+    assert max(spread) <= 2
+    assert objective.bucketed([100, 3], 30, 0) in ([[1], [0]], [[0], [1]])
+
+
+@pytest.mark.parametrize("marks", [True, False])
+def test_long_pieces_are_cut(marks):
+    """An end mark stays; without one the piece keeps its beginning and nothing of its end."""
+    text = " ".join(f"w{n}" for n in range(10, 30))
+    found = similarity(marks, longest=6).encode([text, "w5"])
+    assert found[0] == ([1, 10, 11, 12, 13, 2] if marks else [10, 11, 12, 13, 14, 15])
+    assert found[1] == ([1, 5, 2] if marks else [5])
+
+
+def test_similarity_loss():
+    made = similarity()
+    a = torch.nn.functional.normalize(torch.randn(5, 8), dim=-1)
+    assert float(made.loss(a, a)) == 0
+    turned = a @ torch.linalg.qr(torch.randn(8, 8)).Q  # all similarities as before
+    torch.testing.assert_close(made.loss(turned, a), (turned - a).square().sum(-1).mean())
+    b = torch.nn.functional.normalize(torch.randn(5, 8), dim=-1)
+    assert made.loss(b, a) > (b - a).square().sum(-1).mean()
+
+
+def test_language_windows():
+    made = Language(networks.tokenizer(marks=True), context=7)
+    found = made.windows(TEXT)
+    ids = [int(word[1:]) for text in TEXT for word in text.split()]
+    assert found.shape == (len(ids) // 7, 7)
+    assert found.flatten().tolist() == ids[: found.numel()]
+    batches = made.batches(TEXT, tokens=30)
+    assert torch.equal(torch.cat([b["input_ids"] for b in batches]), found)
+    assert all(b["attention_mask"].all() and len(b["input_ids"]) <= 4 for b in batches)
+    with pytest.raises(ConfigError, match=r"^corpus: \d+ tokens of text are too few for a window"):
+        Language(networks.tokenizer(marks=True), context=7).windows(["w3 w4"])
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_every_window_once_an_epoch(architecture):
+    module = networks.tiny(architecture)
+    made = Language(networks.tokenizer(marks=False), context=8, batch_windows=3)
+    made.prepare(module, TEXT)
+    found = list(made.epoch(module, 1))
+    windows = [row for b, _ in found for row in b["input_ids"].tolist()]
+    assert sorted(windows) == sorted(made.windows(TEXT).tolist()) != windows
+    for batch, wanted in found[:2]:
+        torch.testing.assert_close(wanted.exp().sum(-1), torch.ones(len(wanted), 8))
+        logits = module(batch["input_ids"]).logits
+        torch.testing.assert_close(wanted, logits.log_softmax(-1), atol=1e-4, rtol=1e-4)
+    again = [b["input_ids"].tolist() for b, _ in made.epoch(module, 1)]
+    other = [b["input_ids"].tolist() for b, _ in made.epoch(module, 2)]
+    assert [row for b in again for row in b] == windows
+    assert other != again
+
+
+def test_divergence():
+    """Of equal outputs zero; of a known pair what the definition says, in nats a token."""
+    made = Language(networks.tokenizer(marks=False))
+    same = torch.randn(2, 3, 50).log_softmax(-1)
+    assert float(made.loss(same, same)) == pytest.approx(0, abs=1e-6)
+    wanted = torch.tensor([0.5, 0.5]).log().expand(2, 3, 2)
+    got = torch.tensor([0.9, 0.1]).log().expand(2, 3, 2)
+    expected = 0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1)
+    assert float(made.loss(got, wanted)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_keys_tell_texts_apart():
+    module = networks.tiny("bert")
+    keys = []
+    for made in (
+        similarity(),
+        similarity(),
+        similarity(batch_tokens=99),
+        Language(networks.tokenizer(marks=False), context=8),
+        Language(networks.tokenizer(marks=False), context=9),
+    ):
+        made.prepare(module, TEXT)
+        keys.append(made.key())
+    assert keys[0] == keys[1] and len(set(keys)) == 4
+    made = similarity()
+    made.prepare(module, TEXT[1:])
+    assert made.key() not in keys
