@@ -311,8 +311,8 @@ class Pipeline:
             "steps": self.steps,
             "conditions": self.judge.conditions if self.judge else {},
             "history": progress.history,
-            "finetuning": {"steps": progress.step, "seconds": round(progress.seconds, 1)}
-            | (asdict(job.recipe) if job.recipe else {}),
+            "finetuning": (asdict(job.recipe) if job.recipe else {})
+            | {"steps": progress.step, "seconds": round(progress.seconds, 1)},
             "memory": [asdict(row) for row in self._memory(patterns)],
             "matrices": [_matrix(n, p, weights, outputs) for n, p in patterns.items()],
             "codesign": _choice(self.choice) if self.choice else None,
