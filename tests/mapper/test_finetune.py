@@ -24,6 +24,14 @@ ARCHITECTURES = ("bert", "llama")
 RECIPE = Recipe(steps=12, layerwise=0.25)
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Python's own handler of SIGINT, which a shell's background jobs ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Case:
     """A tiny network, its projection, and training text."""
 
