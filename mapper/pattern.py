@@ -98,7 +98,7 @@ def pattern(
             raise ConfigError(
                 f"{name}: policy 'rect' needs k = l, got k = {k}, l = {l}; use 'blocks'"
             )
-        k = l = k or l or _rect_blocks(n_in, n_out)
+        k = l = k or l or common_blocks(n_in, n_out, RECT_BLOCKS)
     elif policy == "blocks":
         if k is None or l is None:
             raise ConfigError(f"{name}: policy 'blocks' needs k and l")
@@ -115,7 +115,7 @@ def pattern(
     return Pattern(n_in, n_out, k, l, p, s, rank)
 
 
-def _rect_blocks(n_in: int, n_out: int) -> int:
-    """The largest common divisor of n_in and n_out up to `RECT_BLOCKS`."""
+def common_blocks(n_in: int, n_out: int, most: int) -> int:
+    """The largest common divisor of n_in and n_out up to `most`."""
     common = math.gcd(n_in, n_out)
-    return max(n for n in range(1, RECT_BLOCKS + 1) if common % n == 0)
+    return max(n for n in range(1, most + 1) if common % n == 0)

@@ -25,7 +25,7 @@ from .models import MODELS, locate
 from .network import Network, linear_of, linearised, load, stacks
 from .objective import OBJECTIVES, Language, Similarity
 from .oracle import Oracle, sites_of
-from .pattern import Pattern, pattern
+from .pattern import Pattern, common_blocks, pattern
 from .surgery import Batch, linears
 
 #: Training pieces for calibration: sentences, or paragraphs.
@@ -177,14 +177,14 @@ class Pipeline:
         job = self.job
         k, l_blocks = job.blocks or (None, None)
         policy = job.policy
-        if policy == "blocks" and job.blocks is None:
-            k = l_blocks = _divisor(n_in, n_out, BLOCKS)
+        if policy == "blocks":
+            k, l_blocks = self._blocks(n_in, n_out)
         return pattern(n_in, n_out, policy, k, l_blocks, job.rank or 1, name)
 
     def _blocks(self, n_in: int, n_out: int) -> tuple[int, int]:
         if self.job.blocks is not None:
             return self.job.blocks
-        both = _divisor(n_in, n_out, BLOCKS)
+        both = common_blocks(n_in, n_out, BLOCKS)
         return both, both
 
     def _options(self, shapes: dict, granule: int) -> dict[str, tuple[Pattern, ...]]:
@@ -348,12 +348,6 @@ def _choice(choice: codesign.Choice) -> dict:
         if best
         else None,
     }
-
-
-def _divisor(n_in: int, n_out: int, most: int) -> int:
-    """The largest common divisor of both up to `most`."""
-    common = math.gcd(n_in, n_out)
-    return max(n for n in range(1, most + 1) if common % n == 0)
 
 
 def _last(steps: dict[str, dict], key: str, names: tuple[str, ...]) -> float | None:
