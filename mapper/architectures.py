@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 #: A language model's output matrix; outside of every prefix.
-LM_HEAD = "lm_head."
+LM_HEAD = "lm_head"
 
 
 @dataclass(frozen=True)

@@ -56,12 +56,17 @@ def add_parser(commands) -> None:
         "--fill", type=int, metavar="G", help="ranks fill granules of G; default: the hardware's"
     )
     how.add_argument("--layers", metavar="0,3-5", type=layer_list, help="default: all")
+    how.add_argument("--lm-head", action="store_true", help="the LM head too")
     tune = add.add_argument_group("fine-tuning")
     tune.add_argument("--finetune", action="store_true", help="distil from the dense network")
     tune.add_argument("--minutes", type=float, default=50, help="time to train (default: 50)")
-    tune.add_argument("--steps", type=int, default=0, help="train so many steps instead, which repeats bit by bit")
+    tune.add_argument(
+        "--steps", type=int, default=0, help="train so many steps instead, which repeats bit by bit"
+    )
     tune.add_argument("--rate", type=float, default=2e-3, help="learning rate (default: 0.002)")
-    tune.add_argument("--qat", action="store_true", help="train through the 8-bit quantisation")
+    tune.add_argument(
+        "--qat", action="store_true", help="train the last quarter through the 8-bit quantisation"
+    )
     add.add_argument(
         "--corpus",
         metavar="NAME|FILE",
@@ -160,13 +165,14 @@ def run(args: argparse.Namespace) -> None:
         rank=args.rank,
         granule=args.fill,
         layers=args.layers,
+        lm_head=args.lm_head,
         corpus=args.corpus,
         recipe=recipe,
         qat=args.qat,
         params=Params.load(args.config or resolve(args.model).preset).replace(**sizes),
         quantise=not args.no_quantise,
         seed=args.seed,
-        show=sys.stderr.isatty() or bool(args.finetune),
+        show=True,
     )
     made = Pipeline(job).run()
     print(json.dumps(made, indent=1) if args.json else _summary(made, output))

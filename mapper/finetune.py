@@ -6,8 +6,10 @@ end to end on the network's objective. What learns: factors and biases of Monarc
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import count, islice
 from pathlib import Path
@@ -35,8 +37,13 @@ CLIP = 1.0
 #: Times that a run is evaluated on the way, if at all.
 WATCHED = 8
 
+#: Share of a run after which it goes through the roundings, if it does: ranges are of a network that is nearly done.
+ROUNDED = 0.75
+
 #: Called on the way and at the end; what it returns is kept beside step and time.
 Watch = Callable[[nn.Module], float]
+#: Inside the context the network computes with rounded values; ranges follow from its parameters on entry.
+Roundings = Callable[[nn.Module], AbstractContextManager]
 
 
 @dataclass(frozen=True)
@@ -93,14 +100,16 @@ def finetune(
     state: Path | None = None,
     watch: Watch | None = None,
     show: bool = False,
+    roundings: Roundings | None = None,
 ) -> Progress:
     """Train `compressed` in place. `objective` is prepared with the training text.
 
     `layers` has the full names of the layers. With `state`, a run is saved there every minute and however it ends, and
-    goes on from there if the file is of the same run; the caller removes it. Raises `ConfigError` if the state is of
+    goes on from there if the file is of the same run; the caller removes it. The last part of the run is inside
+    `roundings` (`mapper.qat`); what is noted there is of the rounded network. Raises `ConfigError` if the state is of
     another run, and if the loss is no longer finite.
     """
-    run = _Run(dense, compressed, layers, objective, recipe)
+    run = _Run(dense, compressed, layers, objective, recipe, roundings)
     if state is not None and state.exists():
         run.resume(state)
     try:
@@ -108,6 +117,7 @@ def finetune(
     finally:
         if state is not None and run.whole:
             run.save(state)
+        run.roundings.close()
         for parameter in run.parameters.values():
             parameter.requires_grad_(False)
     return run.at
@@ -116,10 +126,12 @@ def finetune(
 def _train(run: "_Run", state: Path | None, watch: Watch | None, show: bool) -> None:
     """All steps that are left."""
     saved = time.monotonic()
-    with tqdm(total=100.0, disable=not show, bar_format=_BAR) as bar:
+    with tqdm(total=100.0, disable=not show, bar_format=_BAR, mininterval=pace()) as bar:
         while (share := run.share) < 1:
             if watch and share * WATCHED >= len(run.at.history) + 1:
                 run.note(watch(run.compressed))
+            if run.rounds and run.entry is None and share >= ROUNDED:
+                run.begin_rounding()
             with undisturbed():
                 run.step(share)
             bar.update(100 * share - bar.n)
@@ -132,17 +144,25 @@ def _train(run: "_Run", state: Path | None, watch: Watch | None, show: bool) -> 
         run.note(watch(run.compressed))
 
 
+def pace() -> float:
+    """Seconds between two looks of a progress bar: a file that keeps them should stay readable."""
+    return 0.1 if sys.stderr.isatty() else 60.0
+
+
 _BAR = "fine-tune {percentage:3.0f}% |{bar}| {elapsed} < {remaining}{postfix}"
 
 
 class _Run:
     """A run's parameters, optimisers and place in the text."""
 
-    def __init__(self, dense, compressed, layers, objective, recipe):
+    def __init__(self, dense, compressed, layers, objective, recipe, rounds=None):
         self.dense, self.compressed, self.layers = dense, compressed, layers
         self.objective, self.recipe = objective, recipe
         self.at = Progress()
         self.whole = True  #: parameters, optimisers and place belong together
+        self.rounds: Roundings | None = rounds
+        self.roundings = ExitStack()
+        self.entry: dict[str, Tensor] | None = None  #: parameters where rounding began
         for parameter in [*dense.parameters(), *compressed.parameters()]:
             parameter.requires_grad_(False)
         self.parameters = trainable(compressed)
@@ -194,6 +214,12 @@ class _Run:
         for optimiser in self.optimisers:
             optimiser.step()
         return loss.item()
+
+    def begin_rounding(self) -> None:
+        """From now on the network computes with rounded values."""
+        assert self.rounds is not None
+        self.entry = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.roundings.enter_context(self.rounds(self.compressed))
 
     def _layerwise(self, batch: Batch) -> Tensor:
         """Mean over layers of ||layer'(h) - layer(h)||^2 / ||layer(h) - mean||^2 on the dense network's states h."""
@@ -248,11 +274,12 @@ class _Run:
         """What must be the same for a saved state to fit."""
         recipe = {**asdict(self.recipe), "minutes": 0, "steps": 0}  # a run may be made longer
         shapes = [(name, tuple(p.shape)) for name, p in self.parameters.items()]
-        return digest([recipe, shapes, self.objective.key()])
+        return digest([recipe, shapes, self.objective.key(), self.rounds is not None])
 
     def save(self, path: Path) -> None:
         """Parameters, optimisers and place, in one file that is replaced as a whole."""
         tensors = {f"parameter.{n}": p.detach() for n, p in self.parameters.items()}
+        tensors |= {f"entry.{n}": values for n, values in (self.entry or {}).items()}
         for number, optimiser in enumerate(self.optimisers):
             for index, values in optimiser.state_dict()["state"].items():
                 tensors |= {
@@ -276,9 +303,10 @@ class _Run:
                 f"{path}: {str(error).splitlines()[0]}; remove it to start anew"
             ) from None
         self.at = Progress(**json.loads(metadata["progress"]))
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(tensors[f"parameter.{name}"])
+        if f"entry.{next(iter(self.parameters))}" in tensors:
+            self._load(tensors, "entry")
+            self.begin_rounding()
+        self._load(tensors, "parameter")
         for number, optimiser in enumerate(self.optimisers):
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in tensors.items():
@@ -287,3 +315,8 @@ class _Run:
                     state.setdefault(int(index), {})[key] = value
             optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
         self.data = self._stream()
+
+    @torch.no_grad()
+    def _load(self, tensors: dict[str, Tensor], kind: str) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.copy_(tensors[f"{kind}.{name}"])

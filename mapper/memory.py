@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rtl.spec.params import ConfigError, Params
 
+from .architectures import LM_HEAD
 from .network import Network, linear_of
 from .pattern import Pattern
 from .placement import place
@@ -37,14 +38,14 @@ def table(network: Network, patterns: Mapping[str, Pattern], params: Params) -> 
         linear_of(network, m) for n in range(network.model.layers) for m in network.matrices(n)
     }
     sizes = {name: p.numel() for name, p in network.module.named_parameters()}
-    weights = {f"{name}.weight" for name in matrices} | {"lm_head.weight"}
+    weights = {f"{name}.weight" for name in matrices} | {f"{LM_HEAD}.weight"}
     rows = [_layers(network, patterns, params)]
-    head = sizes.get("lm_head.weight")
-    if "lm_head" in patterns or head:
-        size = linear(network.module, "lm_head").weight.numel()
-        shape = patterns.get("lm_head")
-        kept = shape.weights if shape else size
-        rows.append(_row("LM head", size, kept, "Monarch" if shape else "dense"))
+    head = sizes.get(f"{LM_HEAD}.weight", 0)  # 0: tied, and counted with the embeddings
+    shape = patterns.get(LM_HEAD)
+    if shape:
+        rows.append(_row("LM head", head, shape.weights, "Monarch"))
+    elif head:
+        rows.append(_row("LM head", head, head, "dense"))
     tables = {n for n, p in network.module.named_parameters() if p.ndim == 2 and n not in weights}
     rest = sum(s for n, s in sizes.items() if n not in tables and n not in weights)
     rows.append(_row("embeddings", sum(sizes[n] for n in tables), None, "dense"))

@@ -39,17 +39,22 @@ class BlockMuon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """One update of every parameter that has a gradient."""
         for group in self.param_groups:
+            alike: dict[tuple[int, ...], list[nn.Parameter]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._move(parameter, parameter.grad, group["lr"], group["momentum"])
+                    alike.setdefault(tuple(parameter.shape[-2:]), []).append(parameter)
+            # Blocks of one shape in one go: a network has hundreds of factors, of few shapes.
+            for (m, n), parameters in alike.items():
+                ahead = [self._ahead(p, group["momentum"]) for p in parameters]
+                moves = orthogonalised(torch.cat(ahead)).split([len(a) for a in ahead])
+                size = 0.2 * max(m, n) ** 0.5
+                for parameter, move in zip(parameters, moves, strict=True):
+                    parameter.add_(move, alpha=-group["lr"] * size)
 
-    def _move(
-        self, parameter: nn.Parameter, gradient: Tensor, rate: float, momentum: float
-    ) -> None:
+    def _ahead(self, parameter: nn.Parameter, momentum: float) -> Tensor:
+        """Gradient with Nesterov momentum."""
         state = self.state[parameter]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
-        state["momentum"].lerp_(gradient, 1 - momentum)
-        ahead = gradient.lerp(state["momentum"], momentum)
-        size = 0.2 * max(parameter.shape[-2:]) ** 0.5
-        parameter.add_(orthogonalised(ahead), alpha=-rate * size)
+        state["momentum"].lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(state["momentum"], momentum)

@@ -8,7 +8,7 @@ import copy
 import math
 import sys
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from rtl.spec.params import ConfigError, Params
 
 from . import allocate, card, codesign, compress, corpus, factors, finetune, integer, memory, qat
-from .architectures import ARCHITECTURES
+from .architectures import ARCHITECTURES, LM_HEAD
 from .evaluate import LanguageJudge, SimilarityJudge, judge_of
 from .models import MODELS, locate
 from .network import Network, linear_of, linearised, load, stacks
@@ -30,8 +30,8 @@ from .surgery import Batch, linears
 
 #: Training pieces for calibration: sentences, or paragraphs.
 CALIBRATION = {"similarity": 4000, "language": 200}
-#: Batches of them on which sensitivities are measured.
-SENSITIVITY_BATCHES = 3
+#: Batches, and tokens of each, on which sensitivities are measured: a forward pass a matrix.
+SENSITIVITY = {"similarity": (3, 2048), "language": (1, 512)}
 #: Batches of them on which ranges of activations are observed.
 RANGE_BATCHES = 12
 #: Block counts to choose from under a number of arrays.
@@ -54,6 +54,7 @@ class Job:
     rank: int | None = None
     granule: int | None = None  #: None: the largest, up to the hardware's, that leaves a choice
     layers: list[int] | None = None
+    lm_head: bool = False  #: the LM head too
     corpus: str | None = None
     recipe: finetune.Recipe | None = None
     qat: bool = False
@@ -79,6 +80,7 @@ class Pipeline:
         self.judge: SimilarityJudge | LanguageJudge | None = None
         self.text: corpus.Corpus | None = None
         self.batches: list[Batch] = []
+        self.few: list[Batch] = []  #: for sensitivities
         self.choice: codesign.Choice | None = None
         self.lost = time.monotonic()
 
@@ -100,7 +102,7 @@ class Pipeline:
             made = copy.deepcopy(self.dense)
             with self._bar("calibrate", len(patterns)) as bar:
                 outputs = compress.calibrate_all(
-                    self.dense, made, stacks(self.network), self.batches, patterns, bar
+                    self.dense, made, self._stacks(), self.batches, patterns, bar
                 )
             self._judge("calibrated projection", made)
             if job.recipe is not None:
@@ -126,7 +128,19 @@ class Pipeline:
                 raise ConfigError(
                     f"layers: {layer} is outside 0..{model.layers - 1} of {model.name}"
                 )
-        return [linear_of(network, m) for layer in chosen for m in network.matrices(layer)]
+        names = [linear_of(network, m) for layer in chosen for m in network.matrices(layer)]
+        if not self.job.lm_head:
+            return names
+        if LM_HEAD not in linears(self.dense):
+            raise ConfigError(f"--lm-head: {model.name} has no LM head")
+        if self.job.arrays is not None:
+            raise ConfigError("--lm-head: cannot be placed together with layers (--arrays)")
+        return [*names, LM_HEAD]
+
+    def _stacks(self) -> list[list[str]]:
+        """Layers to calibrate, in order of execution."""
+        head = [[LM_HEAD]] if self.job.lm_head else []
+        return stacks(self.network) + head
 
     def _read_text(self) -> None:
         kind = ARCHITECTURES[self.network.model.architecture].objective
@@ -150,6 +164,8 @@ class Pipeline:
             print(f"mapper: warning: odd dense network: {self.judge.doubt}", file=sys.stderr)
         pieces = corpus.sample(self.text.train, CALIBRATION[kind], self.job.seed)
         self.objective, self.batches = objective, objective.batches(pieces)
+        number, tokens = SENSITIVITY[kind]
+        self.few = objective.batches(pieces, tokens)[:number]
         if not self.batches:
             raise ConfigError(f"{self.text.name}: too short to calibrate with")
 
@@ -221,9 +237,8 @@ class Pipeline:
 
     def _measure(self, options: dict[str, tuple[Pattern, ...]]) -> list[allocate.Curve]:
         assert self.objective is not None
-        few = self.batches[:SENSITIVITY_BATCHES]
         with self._bar("sensitivity", len(options)) as bar:
-            return allocate.measure(self.dense, few, self.objective, options, bar)
+            return allocate.measure(self.dense, self.few, self.objective, options, bar)
 
     def _for_arrays(self, arrays: int) -> dict[str, Pattern]:
         """Blocks, ranks, placement and schedule together, under a number of arrays."""
@@ -256,18 +271,21 @@ class Pipeline:
             self.objective.prepare(self.dense, self.text.train, bar)
         names = [name for stack in stacks(self.network) for name in stack]
         judge, few = self.judge, self.batches[:RANGE_BATCHES]
-        through = qat.fake_quantised(made, few, self.job.params) if self.job.qat else nullcontext()
-        with through:
-            return finetune.finetune(
-                self.dense,
-                made,
-                names,
-                self.objective,
-                self.job.recipe,
-                self._state(),
-                lambda module: judge.judge(module).value,
-                self.job.show,
-            )
+
+        def roundings(module: nn.Module):
+            return qat.fake_quantised(module, few, self.job.params)
+
+        return finetune.finetune(
+            self.dense,
+            made,
+            names,
+            self.objective,
+            self.job.recipe,
+            self._state(),
+            lambda module: judge.judge(module).value,
+            self.job.show,
+            roundings if self.job.qat else None,
+        )
 
     def _quantised(self, made: nn.Module) -> None:
         """Judge the integer model, step by step, at the bits of the hardware and with 4-bit weights."""
@@ -287,7 +305,6 @@ class Pipeline:
             scores = self.judge.judge(module).values
             self.steps.append({"name": name, "scores": scores, "seconds": round(seconds, 1)})
             self._say(f"{name}: " + ", ".join(f"{k} {v:.4f}" for k, v in scores.items()))
-        self.choice: codesign.Choice | None = None
         self.lost = time.monotonic()
 
     def _card(self, patterns, weights, outputs, progress: finetune.Progress) -> dict:
@@ -334,7 +351,8 @@ class Pipeline:
 
     @contextmanager
     def _bar(self, name: str, total: int):
-        with tqdm(desc=name, total=total, disable=not self.job.show, leave=False, delay=1) as bar:
+        options = {"disable": not self.job.show, "mininterval": finetune.pace()}
+        with tqdm(desc=name, total=total, leave=False, delay=1, **options) as bar:
             yield bar.update
 
 

@@ -15,7 +15,8 @@ from mapper.interrupt import undisturbed
 from mapper.monarch import MonarchLinear
 from mapper.network import stacks
 from mapper.objective import Language, Similarity
-from rtl.spec.params import ConfigError
+from mapper.qat import fake_quantised
+from rtl.spec.params import ConfigError, Params
 from tests.mapper import networks
 
 TEXT = networks.sentences(60)
@@ -48,9 +49,16 @@ class Case:
             self.objective = Similarity(tokenizer, batch_tokens=120)
         self.objective.prepare(self.dense, text)
 
-    def run(self, recipe=RECIPE, state=None, watch=None):
+    def run(self, recipe=RECIPE, state=None, watch=None, roundings=None):
         return finetune.finetune(
-            self.dense, self.made, self.layers, self.objective, recipe, state, watch
+            self.dense,
+            self.made,
+            self.layers,
+            self.objective,
+            recipe,
+            state,
+            watch,
+            roundings=roundings,
         )
 
     @torch.no_grad()
@@ -221,6 +229,30 @@ def test_saved_every_so_often_and_at_the_end(tmp_path, monkeypatch, seconds, sav
     )
     case.run(state=tmp_path / "state.safetensors")
     assert len(count) == saves and count[-1] == 12
+
+
+def rounding(case):
+    batches = case.objective.batches(TEXT)
+    return lambda module: fake_quantised(module, batches, Params())
+
+
+@pytest.mark.parametrize("at", [4, 7, 8])
+def test_the_last_part_computes_with_rounded_values(at, tmp_path):
+    """Ranges are those of where rounding began, also for a run that was stopped behind that."""
+    plain, whole, broken, resumed = (Case("bert", tmp_path) for _ in range(4))
+    state, seen = tmp_path / "state.safetensors", []
+    plain.run()
+    whole.run(
+        watch=lambda m: seen.append(any("forward" in vars(x) for x in m.modules())) or 0.0,
+        roundings=rounding(whole),
+    )
+    assert seen == [False] * 6 + [True] * 2
+    assert not same(plain.made, whole.made)
+    with pytest.raises(Interrupted):
+        broken.run(state=state, watch=stopping(broken, at), roundings=rounding(broken))
+    resumed.run(state=state, watch=lambda _: 0.0, roundings=rounding(resumed))
+    assert same(whole.made, resumed.made)
+    assert not any("forward" in vars(m) for m in resumed.made.modules())
 
 
 def test_a_finished_run_resumes_to_its_end(tmp_path):

@@ -4,9 +4,10 @@ import re
 import pytest
 
 from mapper.cli import main
+from mapper.network import load
 from mapper.tensors import open_tensors
 
-from .networks import configured, loaded, tiny, values, written
+from .networks import configured, loaded, sentences, tiny, tokenizer, values, written
 
 LINES = [f"In year {n} the town of number {n * 7 % 90} built {n % 13} bridges." for n in range(240)]
 
@@ -117,3 +118,32 @@ def test_output_must_be_safetensors(checkpoint, tmp_path, capsys):
 
 def test_fixture_is_sane(tmp_path):
     assert loaded("bert", tmp_path).model.layers == 2
+
+
+@pytest.fixture
+def decoder(tmp_path):
+    """A tiny Llama with tied embeddings, a tokenizer and text."""
+    configured(tmp_path, "llama", tie_word_embeddings=True)
+    tokenizer(marks=False).save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "text.txt").write_text("\n".join(sentences(400)))
+    return written(tmp_path, values(tiny("llama", tie_word_embeddings=True)))
+
+
+def test_the_lm_head_too(decoder, tmp_path):
+    out = tmp_path / "made.safetensors"
+    options = ("--blocks", 2, "--rank", 2, "--corpus", tmp_path / "text.txt", "--no-quantise")
+    assert d2s(decoder, *options, "--lm-head", "-o", out) == 0
+    card = json.loads(out.with_suffix(".json").read_text())
+    assert card["matrices"][-1]["name"] == "lm_head"
+    assert 0 < card["matrices"][-1]["error_outputs"] < 1
+    (row,) = [row for row in card["memory"] if row["part"] == "LM head"]
+    # Tied: its parameters were those of the embedding, which stays.
+    assert row["parameters"] == 0 and row["kept"] == card["matrices"][-1]["weights"]
+    assert {"lm_head.R", "lm_head.L"} <= set(open_tensors(out).header)
+    assert type(load(out).module.lm_head).__name__ == "MonarchLinear"
+
+
+def test_an_encoder_has_no_lm_head(checkpoint, tmp_path, capsys):
+    out = tmp_path / "made.safetensors"
+    assert d2s(checkpoint, "--blocks", "8", "--lm-head", "-o", out) == 2
+    assert "--lm-head: tiny has no LM head" in capsys.readouterr().err
