@@ -30,9 +30,14 @@ def is_factors(metadata: dict) -> bool:
 
 
 def save(
-    path: Path, module: nn.Module, trained: set[str], base: str, dtype: torch.dtype = torch.float16
+    path: Path,
+    module: nn.Module,
+    trained: set[str],
+    base: str,
+    dtype: torch.dtype = torch.float16,
+    more: dict[str, str] | None = None,
 ) -> None:
-    """Write all Monarch layers of a module, and the parameters named in `trained`.
+    """Write all Monarch layers of a module, the parameters named in `trained`, and `more` metadata.
 
     Raises `ConfigError` if a value does not fit `dtype` or the file cannot be written.
     """
@@ -47,7 +52,8 @@ def save(
     for name, tensor in stored.items():
         if not torch.isfinite(tensor).all():
             raise ConfigError(f"{path}: tensor {name}: values do not fit {dtype}")
-    save_tensors(path, stored, {"format": FORMAT, "base": base, "patterns": json.dumps(patterns)})
+    metadata = {"format": FORMAT, "base": base, "patterns": json.dumps(patterns)}
+    save_tensors(path, stored, metadata | (more or {}))
 
 
 def base_of(file: TensorFile) -> str:

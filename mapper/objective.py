@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from rtl.spec.params import ConfigError
 
-from .surgery import Batch, forward
+from .architectures import LM_HEAD
+from .surgery import Batch, forward, inputs
 
 #: Weight of the errors of pairwise similarities beside those of the embeddings themselves.
 PAIRS = 5.0
@@ -121,7 +122,11 @@ class Language:
     tokenizer: Tokenizer
     context: int = 256
     batch_windows: int = 4
+    judged: float = (
+        0.5  #: share of the positions that training looks at; the LM head is as dear as the layers
+    )
     _windows: Tensor = field(default_factory=lambda: torch.zeros(0, 0), repr=False)
+    _hidden: Tensor = field(default_factory=lambda: torch.zeros(0, 0, 0), repr=False)
 
     def windows(self, pieces: list[str]) -> Tensor:
         """Token ids (N, context) of the pieces, joined by line breaks; the rest is dropped.
@@ -154,23 +159,33 @@ class Language:
             functional.kl_div(got, wanted, reduction="sum", log_target=True) / got[..., 0].numel()
         )
 
+    @torch.no_grad()
     def prepare(self, dense: nn.Module, pieces: list[str], progress=lambda n: None) -> None:
-        """Keep the training text as windows; distributions are too large to keep."""
+        """Keep the training text as windows, and what the dense network's LM head sees (N, context, hidden).
+
+        Distributions would be too large to keep; hidden states fit in float16.
+        """
         self._windows = self.windows(pieces)
-        progress(len(pieces))
+        head, kept = dense.get_submodule(LM_HEAD), []
+        for ids in self._windows.split(self.batch_windows):
+            batch = self._batch(ids)
+            kept.append(inputs(head, lambda b=batch: forward(dense, b)).half())
+            progress(len(pieces) * len(ids) // len(self._windows))
+        self._hidden = torch.cat(kept)
 
     def key(self) -> str:
         """Tells the training text and its batches from others."""
-        return digest(["language", self.batch_windows, self._windows.tolist()])
+        return digest(["language", self.batch_windows, self.judged, self._windows.tolist()])
 
     def epoch(self, dense: nn.Module, seed: int) -> Iterator[tuple[Batch, Tensor]]:
-        """Batches of training text with the dense network's outputs, each window once."""
-        order = torch.randperm(len(self._windows), generator=torch.Generator().manual_seed(seed))
-        for chosen in order.split(self.batch_windows):
-            batch = self._batch(self._windows[chosen])
+        """Batches of training text, each window once, with the dense network's outputs at some of its positions."""
+        draw, head = torch.Generator().manual_seed(seed), dense.get_submodule(LM_HEAD)
+        judged = max(1, round(self.judged * self.context))
+        for chosen in torch.randperm(len(self._windows), generator=draw).split(self.batch_windows):
+            at = torch.randperm(self.context, generator=draw)[:judged].sort().values
             with torch.no_grad():
-                wanted = self.output(dense, batch)
-            yield batch, wanted
+                wanted = head(self._hidden[chosen][:, at].float()).log_softmax(-1)
+            yield self._batch(self._windows[chosen]) | {"logits_to_keep": at}, wanted
 
 
 #: What a network may be judged by (`mapper.architectures`).

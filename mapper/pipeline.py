@@ -1,10 +1,11 @@
 """`python -m mapper d2s`: a dense checkpoint becomes Monarch factors, step by step, each step judged.
 
 Choose patterns, project, calibrate, fine-tune, quantise; then write factors and card. Everything that takes time
-says so, and nothing is written before the end but the state that an interrupted fine-tuning goes on from.
+says so, and nothing is written before the end but what an interrupted fine-tuning goes on from.
 """
 
 import copy
+import json
 import math
 import sys
 import time
@@ -23,9 +24,10 @@ from .architectures import ARCHITECTURES, LM_HEAD
 from .evaluate import LanguageJudge, SimilarityJudge, judge_of
 from .models import MODELS, locate
 from .network import Network, linear_of, linearised, load, stacks
-from .objective import OBJECTIVES, Language, Similarity
+from .objective import OBJECTIVES, Language, Similarity, digest
 from .oracle import Oracle, sites_of
 from .pattern import Pattern, common_blocks, pattern
+from .prepared import Prepared
 from .surgery import Batch, linears
 
 #: Training pieces for calibration: sentences, or paragraphs.
@@ -37,7 +39,7 @@ RANGE_BATCHES = 12
 #: Block counts to choose from under a number of arrays.
 ARRAY_BLOCKS = (8, 16, 32)
 #: Blocks of R and of L by default, at most: many small blocks drain faster, few lose less.
-BLOCKS = 16
+BLOCKS = 8
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,48 @@ class Pipeline:
         job = self.job
         torch.manual_seed(job.seed)
         self._read_text()
-        patterns = self._patterns()
-        plain = copy.deepcopy(self.dense)
+        start = self._prepared()
+        made, progress = start.module, finetune.Progress()
+        if job.recipe is not None:
+            progress = self._finetune(made)
+            self._judge("fine-tuning", made)
+        if job.quantise and self.judge is not None:
+            self._quantised(made)
+        result = self._card(start, progress)
+        trained = set(finetune.trainable(made)) if job.recipe is not None else set()
+        factors.save(job.output, made, trained, job.model)
+        card.write(result, job.output.with_suffix(".json"))
+        for kept in (self._beside("state"), self._beside("start")):
+            kept.unlink(missing_ok=True)
+        return result
+
+    def _prepared(self) -> Prepared:
+        """The network that fine-tuning starts from, or the result without it; kept for a job that is cut short."""
+        key = self._key()
+        if self.job.recipe is not None:
+            kept = Prepared.load(self._beside("start"), self.dense, key)
+            if kept is not None:
+                self._say("go on from the calibrated projection of before")
+                self.steps = kept.steps
+                return kept
+        made = self._calibrated(self._patterns())
+        if self.job.recipe is not None:
+            made.save(self._beside("start"), self.job.model, key)
+        return made
+
+    def _key(self) -> str:
+        """What must be the same for a kept start to fit."""
+        other = ("output", "command", "recipe", "qat", "quantise", "show")
+        job = {name: value for name, value in asdict(self.job).items() if name not in other}
+        texts = [batch["input_ids"].tolist() for batch in (*self.batches, *self.few)]
+        return digest([json.loads(json.dumps(job, default=str)), texts])
+
+    def _calibrated(self, patterns: dict[str, Pattern]) -> Prepared:
+        made = copy.deepcopy(self.dense)
         with self._bar("project", len(patterns)) as bar:
-            weights = compress.project_all(plain, patterns, bar)
-        self._judge("plain projection", plain)
-        made, outputs, progress = plain, {}, finetune.Progress()
+            weights = compress.project_all(made, patterns, bar)
+        self._judge("plain projection", made)
+        outputs: dict[str, float] = {}
         if self.objective is not None:
             made = copy.deepcopy(self.dense)
             with self._bar("calibrate", len(patterns)) as bar:
@@ -105,17 +143,8 @@ class Pipeline:
                     self.dense, made, self._stacks(), self.batches, patterns, bar
                 )
             self._judge("calibrated projection", made)
-            if job.recipe is not None:
-                progress = self._finetune(made)
-                self._judge("fine-tuning", made)
-        if job.quantise and self.judge is not None:
-            self._quantised(made)
-        result = self._card(patterns, weights, outputs, progress)
-        trained = set(finetune.trainable(made)) if job.recipe is not None else set()
-        factors.save(job.output, made, trained, job.model)
-        card.write(result, job.output.with_suffix(".json"))
-        self._state().unlink(missing_ok=True)
-        return result
+        choice = _choice(self.choice) if self.choice else None
+        return Prepared(made, patterns, weights, outputs, self.steps, choice)
 
     # -- steps -------------------------------------------------------------------------------------
 
@@ -281,7 +310,7 @@ class Pipeline:
             names,
             self.objective,
             self.job.recipe,
-            self._state(),
+            self._beside("state"),
             lambda module: judge.judge(module).value,
             self.job.show,
             roundings if self.job.qat else None,
@@ -307,8 +336,8 @@ class Pipeline:
             self._say(f"{name}: " + ", ".join(f"{k} {v:.4f}" for k, v in scores.items()))
         self.lost = time.monotonic()
 
-    def _card(self, patterns, weights, outputs, progress: finetune.Progress) -> dict:
-        job = self.job
+    def _card(self, start: Prepared, progress: finetune.Progress) -> dict:
+        job, patterns = self.job, start.patterns
         dense = sum(p.n_in * p.n_out for p in patterns.values())
         kept = sum(p.weights for p in patterns.values())
         steps = {step["name"]: step["scores"] for step in self.steps}
@@ -331,8 +360,8 @@ class Pipeline:
             "finetuning": (asdict(job.recipe) if job.recipe else {})
             | {"steps": progress.step, "seconds": round(progress.seconds, 1)},
             "memory": [asdict(row) for row in self._memory(patterns)],
-            "matrices": [_matrix(n, p, weights, outputs) for n, p in patterns.items()],
-            "codesign": _choice(self.choice) if self.choice else None,
+            "matrices": [_matrix(n, p, start) for n, p in patterns.items()],
+            "codesign": start.codesign,
             "command": job.command,
             "seed": job.seed,
             "threads": torch.get_num_threads(),
@@ -342,8 +371,9 @@ class Pipeline:
     def _memory(self, patterns: dict[str, Pattern]) -> list[memory.Row]:
         return memory.table(self.network, patterns, self.job.params)
 
-    def _state(self) -> Path:
-        return self.job.output.with_suffix(".state.safetensors")
+    def _beside(self, kind: str) -> Path:
+        """A file of a job that is not done."""
+        return self.job.output.with_suffix(f".{kind}.safetensors")
 
     def _say(self, text: str) -> None:
         if self.job.show:
@@ -373,11 +403,11 @@ def _last(steps: dict[str, dict], key: str, names: tuple[str, ...]) -> float | N
     return next((steps[n][key] for n in names if n in steps and key in steps[n]), None)
 
 
-def _matrix(name: str, shape: Pattern, weights: dict, outputs: dict) -> dict:
+def _matrix(name: str, shape: Pattern, start: Prepared) -> dict:
     fields = {key: getattr(shape, key) for key in ("n_in", "n_out", "k", "l", "rank", "weights")}
     return {
         "name": name,
         **fields,
-        "error_weights": weights.get(name),
-        "error_outputs": outputs.get(name),
+        "error_weights": start.weights.get(name),
+        "error_outputs": start.outputs.get(name),
     }

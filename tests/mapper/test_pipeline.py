@@ -1,10 +1,15 @@
 import json
 import re
+from dataclasses import replace
 
 import pytest
+import torch
 
+from mapper import pipeline
 from mapper.cli import main
+from mapper.finetune import Recipe
 from mapper.network import load
+from mapper.pipeline import Job, Pipeline
 from mapper.tensors import open_tensors
 
 from .networks import configured, loaded, sentences, tiny, tokenizer, values, written
@@ -102,8 +107,8 @@ def test_wrong_budget(tmp_path, capsys, arguments, message):
     text.write_text("\n".join(LINES))
     given = arguments if "--corpus" in arguments else (*arguments, "--corpus", text)
     assert d2s("minilm", "--layers", 0, *given, "-o", tmp_path / "x.safetensors") == 2
-    error = capsys.readouterr().err
-    assert re.search(message, error) and error.count("\n") == 1
+    told, error = capsys.readouterr().err.splitlines()
+    assert told.startswith("read text") and re.search(message, error)
 
 
 def test_shapes_have_nothing_to_project(tmp_path, capsys):
@@ -147,3 +152,36 @@ def test_an_encoder_has_no_lm_head(checkpoint, tmp_path, capsys):
     out = tmp_path / "made.safetensors"
     assert d2s(checkpoint, "--blocks", "8", "--lm-head", "-o", out) == 2
     assert "--lm-head: tiny has no LM head" in capsys.readouterr().err
+
+
+def test_an_interrupted_job_does_not_calibrate_again(decoder, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    def job(name):
+        out = tmp_path / f"{name}.safetensors"
+        recipe, text = Recipe(steps=6), str(tmp_path / "text.txt")
+        blocks = {"blocks": (2, 2), "rank": 2}
+        return Job(str(decoder), out, corpus=text, recipe=recipe, quantise=False, **blocks)
+
+    def told(card):
+        steps = [(step["name"], step["scores"]) for step in card["steps"]]
+        return steps, card["matrices"], card["memory"], card["finetuning"]["steps"]
+
+    whole = Pipeline(job("whole")).run()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pipeline.finetune, "finetune", stop)
+        Pipeline(job("broken")).run()
+    monkeypatch.setattr(pipeline.compress, "calibrate_all", stop)
+    assert told(Pipeline(job("broken")).run()) == told(whole)
+    files = [open_tensors(tmp_path / f"{n}.safetensors") for n in ("whole", "broken")]
+    assert all(torch.equal(files[0].tensor(n), files[1].tensor(n)) for n in files[0].header)
+    assert not list(tmp_path.glob("*.start.safetensors"))
+    # Another job of the same name starts anew.
+    monkeypatch.undo()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pipeline.finetune, "finetune", stop)
+        Pipeline(job("broken")).run()
+    monkeypatch.setattr(pipeline.compress, "calibrate_all", stop)
+    with pytest.raises(KeyboardInterrupt):
+        Pipeline(replace(job("broken"), seed=1)).run()
