@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from .d2s import Monarch
 from .pattern import Pattern
@@ -66,9 +67,7 @@ class MonarchLinear(nn.Module):
         flat = x.reshape(-1, p.n_in)
         if p.k * p.p != p.n_in:
             flat = nn.functional.pad(flat, (0, p.k * p.p - p.n_in))
-        u = torch.bmm(flat.view(-1, p.k, p.p).transpose(0, 1), self.R.mT)  # (k, T, rank l)
-        v = u.view(p.k, -1, p.rank, p.l).permute(3, 1, 0, 2).reshape(p.l, -1, p.r)
-        y = torch.bmm(v, self.L.mT).permute(1, 2, 0).reshape(-1, p.s * p.l)[:, : p.n_out]
+        y = _Product.apply(flat, self.R, self.L, p)[:, : p.n_out]
         if self.bias is not None:
             y = y + self.bias
         return y.reshape(*x.shape[:-1], p.n_out)
@@ -77,3 +76,36 @@ class MonarchLinear(nn.Module):
         """What `print` shows."""
         p = self.pattern
         return f"n_in={p.n_in}, n_out={p.n_out}, k={p.k}, l={p.l}, rank={p.rank}"
+
+
+class _Product(torch.autograd.Function):
+    """P_out L P_mid R x of x (T, k p), with gradients that copy as few elements one by one as can be.
+
+    Half the time of a layer is transpositions. Rows of R are computed in the order (l, rank) instead of (rank, l), so
+    that `rank` neighbours move together.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, right: Tensor, left: Tensor, p: Pattern) -> Tensor:
+        """y (T, s l)."""
+        right = right.view(p.k, p.rank, p.l, p.p).transpose(1, 2).reshape(p.k, p.q, p.p)
+        u = torch.bmm(x.view(-1, p.k, p.p).transpose(0, 1), right.mT)  # (k, T, l rank)
+        v = u.view(p.k, -1, p.l, p.rank).permute(2, 1, 0, 3).reshape(p.l, -1, p.r)
+        ctx.save_for_backward(x, right, left, v)
+        ctx.pattern = p
+        return torch.bmm(v, left.mT).permute(1, 2, 0).reshape(-1, p.s * p.l)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Of x, R and L."""
+        x, right, left, v = ctx.saved_tensors
+        p = ctx.pattern
+        by_block = grad.view(-1, p.s, p.l).permute(2, 0, 1).contiguous()  # (l, T, s)
+        grad_left = torch.bmm(by_block.mT, v)
+        grad_v = torch.bmm(by_block, left)
+        grad_u = grad_v.view(p.l, -1, p.k, p.rank).permute(2, 1, 0, 3).reshape(p.k, -1, p.q)
+        grad_right = torch.bmm(grad_u.mT, x.view(-1, p.k, p.p).transpose(0, 1))
+        grad_right = grad_right.view(p.k, p.l, p.rank, p.p).transpose(1, 2)
+        grad_x = torch.bmm(grad_u, right).transpose(0, 1).reshape(x.shape)
+        return grad_x, grad_right.reshape(p.k, p.q, p.p), grad_left, None
