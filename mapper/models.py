@@ -89,6 +89,25 @@ MODELS: dict[str, Model] = {
             architecture="gpt2",
         ),
         Model(name="bert-large", layers=24, hidden=1024, ffn=4096, heads=16, preset="gpt2-medium"),
+        Model(
+            name="bart-large",
+            layers=24,
+            hidden=1024,
+            ffn=4096,
+            heads=16,
+            preset="gpt2-medium",
+            architecture="bart",
+            stacks=(12, 12),
+        ),
+        Model(
+            name="llama2-7b",
+            layers=32,
+            hidden=4096,
+            ffn=11008,
+            heads=32,
+            preset="gpt2-medium",
+            architecture="llama",
+        ),
     )
 }
 

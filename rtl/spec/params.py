@@ -78,7 +78,7 @@ class Params:
         self._between("rows", 2, 2048)
         self._between("cols", 2, 2048)
         self._between("granule", 2, 256)
-        self._between("tiles", 1, 1024)
+        self._between("tiles", 1, 4096)
         self._between("cores", 1, 64)
         self._between("act_depth", 2, 1 << 16)
         self._between("const_depth", 2, 1 << 16)
