@@ -16,6 +16,7 @@ from . import program as program_files
 from . import workload as workloads
 from .cli_d2s import add_accuracy_parser, block_pair, layer_list
 from .cli_d2s import add_parser as add_d2s
+from .cli_study import add_parser as add_study
 from .compile import Compiler
 from .pattern import POLICIES
 from .placement import STRATEGIES, monarch_strategy
@@ -82,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     add.set_defaults(run=_compile)
     add_d2s(commands)
     add_accuracy_parser(commands)
+    add_study(commands)
     return result
 
 

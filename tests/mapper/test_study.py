@@ -1,0 +1,85 @@
+"""The study's numbers against those that follow by hand from the shapes; files and errors of the command."""
+
+import json
+
+import pytest
+
+from mapper import study
+from mapper.cli import main
+from rtl.spec.params import Params
+
+
+def found(figure, model, what):
+    (row,) = [
+        r for r in study.rows([figure], list(study.TOKENS)) if (r.model, r.what) == (model, what)
+    ]
+    return row
+
+
+def test_weights_of_a_bert_layer_by_hand():
+    one = study.size("bert-large")
+    assert one.dense == 24 * 12 * 1024**2
+    # b = 32 for 1024, two factors of 32 blocks 32 x 32; b = 64 for 4096.
+    assert one.stored == 24 * (4 * 2 * 32**3 + 2 * 2 * 64**3)
+    assert one.attention == 24 * 2 * 1024
+
+
+@pytest.mark.parametrize(("tokens", "ratio"), [(512, 5.78), (1024, 4.31)])
+def test_flops(tokens, ratio):
+    assert study.size("bert-large").flops(tokens) == pytest.approx(ratio, abs=0.005)
+
+
+def test_a_decoder_of_bart_attends_twice():
+    assert study.size("bart-large").attention == (12 + 2 * 12) * 2 * 1024
+
+
+@pytest.mark.parametrize(
+    ("model", "linear", "sparsemap", "densemap"),
+    [
+        ("gpt2-medium", 4608, 2304, 480),
+        ("bart-large", 12 * 192 + 12 * 256, 12 * 96 + 12 * 128, 12 * 20 + 12 * 24),
+    ],
+)
+def test_arrays(model, linear, sparsemap, densemap):
+    for strategy, count in (("linear", linear), ("sparsemap", sparsemap), ("densemap", densemap)):
+        assert found("6", model, f"arrays, {strategy}").ours == count
+
+
+def test_densemap_fills_its_arrays():
+    assert found("6", "mean", "utilisation, densemap").ours >= 0.98
+
+
+def test_deviation():
+    row = study.Row("6", "m", "w", 3.0, 2.0)
+    assert row.deviation == pytest.approx(0.5)
+    assert study.Row("6", "m", "w", 3.0).deviation is None
+
+
+def test_an_array_count_is_for_the_hardware_given():
+    small = Params.load("gpt2-medium").replace(rows=128, cols=128)
+    assert study.arrays("gpt2-medium", "densemap", small).arrays == 4 * 480
+
+
+def test_command(tmp_path, capsys):
+    assert main(["study", "--figures", "2b", "-o", str(tmp_path), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows == json.loads((tmp_path / "study.json").read_text())
+    assert {row["figure"] for row in rows} == {"2b"}
+    assert (tmp_path / "fig2b.svg").read_text().count("<path") > 10
+    assert "| 2b | bert-large |" in (tmp_path / "study.md").read_text()
+    assert main(["study", "--models", "gpt2-medium"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:3] == ["figure", "model", "what"]
+    assert len({len(line) for line in lines}) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--figures", "9"], "figures: '9' is not one of 2b, 6"),
+        (["--models", "minilm"], "models: 'minilm' is not one of bert-large"),
+    ],
+)
+def test_wrong_options(capsys, tmp_path, arguments, message):
+    assert main(["study", *arguments, "-o", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
