@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from .atomic import write_text
-
 _EPILOG = """\
 examples:
   python -m mapper study
@@ -37,7 +35,9 @@ def add_parser(commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """The command."""
+    # torch takes a second to import, which `compile` need not wait for.
     from . import study
+    from .atomic import write_text
 
     figures = args.figures.split(",") if args.figures else list(study.FIGURES)
     models = args.models.split(",") if args.models else list(study.TOKENS)

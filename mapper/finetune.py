@@ -126,7 +126,14 @@ def finetune(
 def _train(run: "_Run", state: Path | None, watch: Watch | None, show: bool) -> None:
     """All steps that are left."""
     saved = time.monotonic()
-    with tqdm(total=100.0, disable=not show, bar_format=_BAR, mininterval=pace()) as bar:
+    bar = tqdm(
+        total=100.0,
+        initial=100 * run.share,
+        disable=not show,
+        bar_format=_BAR,
+        mininterval=pace(),
+    )
+    with bar:
         while (share := run.share) < 1:
             if watch and share * WATCHED >= len(run.at.history) + 1:
                 run.note(watch(run.compressed))

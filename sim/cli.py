@@ -16,6 +16,7 @@ examples:
   python -m sim run build/program --simulator iss
   python -m sim run build/program --simulator verilator --stalls 0.3 --json
   python -m sim run build/program --simulator icarus --front-door --dump waves.fst
+  python -m sim run build/program --simulator iss --trace timeline.json
   python -m sim verify build/gen
   python -m sim fuzz -n 20
   python -m sim main --simulator icarus --strategy densemap --tokens 2
@@ -48,6 +49,9 @@ def _add_run(commands) -> None:
     run.add_argument("--front-door", action="store_true", help="weights through the stream")
     run.add_argument("--view", default="behavioural", choices=("behavioural", "structural"))
     run.add_argument("--dump", type=Path, metavar="FILE", help="write waves (FST)")
+    run.add_argument(
+        "--trace", type=Path, metavar="FILE", help="write the timeline (JSON, for ui.perfetto.dev)"
+    )
     run.add_argument("--json", action="store_true", help="print the extended report")
     run.set_defaults(run=_run)
 
@@ -103,6 +107,7 @@ def _run(args) -> int:
         front_door=args.front_door,
         view=args.view,
         dump=args.dump,
+        trace=args.trace,
     )
     if args.json:
         print((Path(args.directory) / "report.json").read_text(), end="")

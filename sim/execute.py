@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from mapper import program as program_files
+from mapper.atomic import write_text
 from mapper.bounds import efficiency
+from mapper.cycles import CycleModel
 from mapper.program import Program, StreamPacket
 from rtl.spec.isa import Error, Op, make
 from rtl.spec.params import ConfigError, Params
@@ -18,6 +20,7 @@ from rtl.spec.regmap import MAGIC
 
 from . import golden
 from .iss import Iss, Result
+from .timeline import Recorder, chrome_trace
 
 SIMULATORS = ("iss", "verilator", "icarus")
 
@@ -73,8 +76,10 @@ def boot_program(program: Program, front_door: bool) -> tuple[list, np.ndarray]:
     return [*code, make(Op.HALT)], np.concatenate(stream)
 
 
-def run_iss(program: Program, stalls: np.ndarray | None = None) -> Result:
-    """The program on the ISS, weights and constants in place."""
+def run_iss(
+    program: Program, stalls: np.ndarray | None = None, timing: type[CycleModel] = CycleModel
+) -> Result:
+    """The program on the ISS, weights and constants in place; `timing` as for `Iss.run`."""
     iss = Iss(program.params, program.weights, program.constants)
     pattern = np.zeros(0, np.uint8) if stalls is None else stalls
     return iss.run(
@@ -83,6 +88,7 @@ def run_iss(program: Program, stalls: np.ndarray | None = None) -> Result:
         program.after,
         stall_in=pattern & 1,
         stall_out=pattern >> 1 & 1,
+        timing=timing,
     )
 
 
@@ -94,6 +100,7 @@ def execute(
     front_door: bool = False,
     view: str = "behavioural",
     dump: Path | None = None,
+    trace: Path | None = None,
 ) -> Outcome:
     """Run a program directory and compare; the report in the directory is extended.
 
@@ -104,6 +111,7 @@ def execute(
     front_door : load the weights through the stream instead of the back door
     view : structural or behavioural macro
     dump : file for the waves (FST)
+    trace : file for the timeline of all units (JSON, see sim/timeline.py)
 
     Raises `ConfigError` if the directory is damaged, the simulator is missing, or the run fails.
     """
@@ -113,7 +121,7 @@ def execute(
         raise ConfigError("dump: the ISS has no waves; use verilator or icarus")
     program = program_files.load(directory)
     start = time.perf_counter()
-    reference = run_iss(program, stalls)
+    reference = run_iss(program, stalls, Recorder if trace else CycleModel)
     wall = time.perf_counter() - start
     if reference.error:
         raise ConfigError(f"program: stops with {reference.error.name} at pc {reference.pc}")
@@ -124,6 +132,9 @@ def execute(
             program, simulator, reference, stalls, front_door, view, dump
         )
     checked, wrong, first = compare(program, outputs)
+    if trace is not None:
+        title = f"{program.report['model']} layer {program.report['layer']}, {program.report['strategy']}"
+        write_text(trace, chrome_trace(reference.spans, title))
     outcome = Outcome(simulator, cycles, reference.cycles, checked, wrong, first, wall, busy)
     if stalls is None:
         program_files.write_report(_extended(program, outcome), directory)

@@ -26,6 +26,7 @@ class Result:
     pc: int
     busy: dict[str, int] = field(default_factory=dict)
     issued: int = 0
+    spans: list = field(default_factory=list)  #: of `sim.timeline`, if they were recorded
 
 
 def wrap(values: np.ndarray, bits: int) -> np.ndarray:
@@ -147,6 +148,7 @@ class Iss:
         stall_out=(),
         length: int = 0,
         limit: int = 100_000_000,
+        timing: type[CycleModel] = CycleModel,
     ) -> Result:
         """Run from pc 0 to HALT or an error.
 
@@ -157,6 +159,7 @@ class Iss:
         after : per input word, see CycleModel
         stall_in, stall_out : stall patterns, see CycleModel
         length : register LEN
+        timing : the cycle model; `sim.timeline.Recorder` keeps the spans of all units
         limit : cycles after which `ConfigError` says that the program waits for input that never comes
         """
         p = self.p
@@ -167,13 +170,14 @@ class Iss:
         self.newest, self.oldest = np.ones(p.tiles, np.int64), np.zeros(p.tiles, np.int64)
         self.rot = np.zeros((2, p.tiles), np.int64)
         after = np.zeros(len(self.inputs), int) if after is None else after
-        model = CycleModel(p, after, stall_in, stall_out)
+        model = timing(p, after, stall_in, stall_out)
         error, pc, issued = self._execute(program, model, length, limit)
         model.tick()  # the cycle that halts or fails counts
         outputs = (
             np.concatenate(self._outputs) if self._outputs else np.zeros((0, p.lanes), np.int8)
         )
-        return Result(outputs, model.cycle, error, pc, model.busy, issued)
+        spans = getattr(model, "spans", [])
+        return Result(outputs, model.cycle, error, pc, model.busy, issued, spans)
 
     def _execute(self, program, model, length, limit):
         """Issue instructions in order; returns (error, pc, issued)."""

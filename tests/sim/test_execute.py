@@ -121,3 +121,12 @@ def test_missing_simulator_is_one_line(directory, capsys, monkeypatch, tmp_path)
 def test_json_prints_the_report(directory, capsys):
     assert main(["run", str(directory), "--simulator", "iss", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["mismatches"] == 0
+
+
+def test_trace_is_written(directory, tmp_path):
+    trace = tmp_path / "t.json"
+    assert main(["run", str(directory), "--simulator", "iss", "--trace", str(trace)]) == 0
+    events = json.loads(trace.read_text())["traceEvents"]
+    assert {e["ph"] for e in events} == {"M", "X"}
+    report = json.loads((directory / "report.json").read_text())
+    assert max(e["ts"] + e["dur"] for e in events if e["ph"] == "X") <= report["cycles"]
