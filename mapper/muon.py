@@ -53,8 +53,9 @@ class BlockMuon(torch.optim.Optimizer):
 
     def _ahead(self, parameter: nn.Parameter, momentum: float) -> Tensor:
         """Gradient with Nesterov momentum."""
-        state = self.state[parameter]
+        state, gradient = self.state[parameter], parameter.grad
+        assert gradient is not None
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
-        state["momentum"].lerp_(parameter.grad, 1 - momentum)
-        return parameter.grad.lerp(state["momentum"], momentum)
+        state["momentum"].lerp_(gradient, 1 - momentum)
+        return gradient.lerp(state["momentum"], momentum)
