@@ -17,6 +17,7 @@ examples:
   python -m sim run build/program --simulator verilator --stalls 0.3 --json
   python -m sim run build/program --simulator icarus --front-door --dump waves.fst
   python -m sim run build/program --simulator iss --trace timeline.json
+  python -m sim report build/program
   python -m sim verify build/gen
   python -m sim fuzz -n 20
   python -m sim main --simulator icarus --strategy densemap --tokens 2
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)
+    _add_report(commands)
     _add_verify(commands)
     _add_fuzz(commands)
     _add_main(commands)
@@ -54,6 +56,17 @@ def _add_run(commands) -> None:
     )
     run.add_argument("--json", action="store_true", help="print the extended report")
     run.set_defaults(run=_run)
+
+
+def _add_report(commands) -> None:
+    report = commands.add_parser(
+        "report", help="one HTML page about a program: numbers, bounds, timeline, occupancy"
+    )
+    report.add_argument("directory", metavar="DIR", help="program directory of `mapper compile`")
+    report.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="default: DIR/report.html"
+    )
+    report.set_defaults(run=_report)
 
 
 def _add_verify(commands) -> None:
@@ -120,6 +133,14 @@ def _run(args) -> int:
     if outcome.first:
         print(f"first mismatch: {outcome.first}", file=sys.stderr)
     return 0 if outcome.good else 1
+
+
+def _report(args) -> None:
+    from .page import write
+
+    output = args.output or Path(args.directory) / "report.html"
+    write(args.directory, output)
+    print(f"-> {output}")
 
 
 def _verify(args) -> int:

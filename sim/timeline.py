@@ -72,8 +72,7 @@ class Recorder(CycleModel):
 
 def chrome_trace(spans: Sequence[Span], title: str) -> str:
     """JSON for ui.perfetto.dev and chrome://tracing; a microsecond there is a cycle here."""
-    units = sorted({span.unit for span in spans}, key=_order)
-    thread = {unit: n for n, unit in enumerate(units)}
+    thread = {unit: n for n, unit in enumerate(by_unit(spans))}
     events: list[dict] = [
         {"ph": "M", "pid": 0, "name": "process_name", "args": {"name": f"{title}, 1 us = 1 cycle"}}
     ]
@@ -96,6 +95,19 @@ def chrome_trace(spans: Sequence[Span], title: str) -> str:
     return json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}) + "\n"
 
 
+def by_unit(spans: Sequence[Span]) -> dict[str, list[Span]]:
+    """Spans of each unit in order of time; units in the order of a word's way."""
+    found: dict[str, list[Span]] = {}
+    for span in sorted(spans, key=lambda s: (_order(s.unit), s.start)):
+        found.setdefault(span.unit, []).append(span)
+    return found
+
+
+def kind_of(unit: str) -> str:
+    """The kind of a unit: its name without a number."""
+    return unit.rstrip("0123456789 ")
+
+
 def _order(unit: str) -> tuple[int, int]:
-    kind, _, number = unit.rpartition(" ")
-    return (UNITS.index(kind), int(number)) if kind in UNITS else (UNITS.index(unit), 0)
+    kind = kind_of(unit)
+    return UNITS.index(kind), int(unit[len(kind) :] or 0)

@@ -1,0 +1,179 @@
+"""report.html: one self-contained page about a compiled program - numbers, bounds, timeline, occupancy."""
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from mapper import program as program_files
+from mapper.atomic import write_text
+from mapper.program import Program
+
+from .execute import run_iss
+from .timeline import Recorder, Span, by_unit, kind_of
+
+#: Pixels: width of the timeline, height of a unit's row, room for its name.
+WIDTH, ROW, NAME = 1000, 14, 90
+#: Spans closer than this, in pixels, are drawn as one: nobody sees the gap, and the page stays small.
+MERGED = 0.4
+
+COLOURS = {
+    "stream in": "#4c78a8",
+    "load": "#72b7b2",
+    "array": "#f58518",
+    "drain": "#54a24b",
+    "stream out": "#b279a2",
+}
+#: Rows of the table: key of report.json, name, format.
+NUMBERS = (
+    ("arrays", "arrays", ",d"),
+    ("utilization", "utilisation", ".1%"),
+    ("weights", "weights stored", ",d"),
+    ("dense_weights", "weights of the dense layer", ",d"),
+    ("tokens", "tokens", ",d"),
+    ("instructions", "instructions", ",d"),
+    ("cycles_predicted", "cycles, ISS", ",d"),
+    ("cycles", "cycles, last run", ",d"),
+    ("simulator", "simulator of the last run", "s"),
+    ("mismatches", "mismatches with the golden model", ",d"),
+    ("latency_bound", "latency bound of a token", ",d"),
+    ("throughput_bound", "throughput bound", ",d"),
+    ("efficiency", "efficiency (throughput bound / cycles)", ".2f"),
+    ("array_cycles", "arrays x cycles a token", ",.0f"),
+)
+#: What a token asks of each resource: key in report.json, name.
+RESOURCES = (
+    ("array", "passes of the busiest array"),
+    ("read", "buffer reads"),
+    ("write", "buffer writes"),
+    ("drain", "steps of the busiest drain"),
+    ("stream_in", "stream in"),
+    ("stream_out", "stream out"),
+)
+
+_STYLE = """\
+body{font:14px/1.5 system-ui,sans-serif;margin:2em auto;max-width:1120px;padding:0 1em;color:#222}
+h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}
+table{border-collapse:collapse}td,th{padding:.15em .8em;border-bottom:1px solid #ddd;text-align:left}
+td.n{text-align:right;font-variant-numeric:tabular-nums}
+.bar{background:#4c78a8;height:.8em;display:inline-block}.most{background:#e45756}
+svg{max-width:100%;height:auto}.wide{overflow-x:auto}
+"""
+
+
+def write(directory: str | Path, output: Path) -> None:
+    """Write the page of a program directory. Raises `ConfigError` if the directory is damaged."""
+    program = program_files.load(directory)
+    spans = run_iss(program, timing=Recorder).spans
+    write_text(output, page(program, spans))
+
+
+def page(program: Program, spans: Sequence[Span]) -> str:
+    """HTML that needs nothing else."""
+    report = program.report
+    title = f"{report['model']} layer {report['layer']}, {report['policy']}, {report['strategy']}"
+    if report.get("synthetic"):
+        title += " (synthetic weights)"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        "<h2>Numbers</h2>",
+        _numbers(report),
+        "<h2>What a token asks of each resource</h2>",
+        _resources(report),
+        "<h2>How busy each unit is</h2>",
+        _busy(spans, report["cycles_predicted"]),
+        "<h2>Timeline</h2>",
+        f'<div class="wide">{timeline(spans, report["cycles_predicted"])}</div>',
+        "<h2>Occupancy of the arrays</h2>",
+        f'<div class="wide">{program.picture}</div>',
+        "<h2>Hardware</h2>",
+        _table([(name, value) for name, value in report["params"].items()]),
+    ]
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+    return (
+        f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
+    )
+
+
+def timeline(spans: Sequence[Span], cycles: int) -> str:
+    """SVG: one row a unit, cycles from left to right."""
+    rows = by_unit(spans)
+    height = ROW * len(rows) + 24
+    scale = WIDTH / max(cycles, 1)
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{NAME + WIDTH + 20}" height="{height}" '
+        f'viewBox="0 0 {NAME + WIDTH + 20} {height}" font-family="sans-serif" font-size="10">'
+    ]
+    for n, (unit, own) in enumerate(rows.items()):
+        y = n * ROW
+        path = "".join(
+            f"M{NAME + a:.1f} {y + 2}h{max(b - a, MERGED):.1f}v{ROW - 4}h-{max(b - a, MERGED):.1f}z"
+            for a, b in _merged(own, scale)
+        )
+        out.append(f'<text x="0" y="{y + ROW - 4}">{escape(unit)}</text>')
+        out.append(f'<path d="{path}" fill="{COLOURS[kind_of(unit)]}"/>')
+    base = len(rows) * ROW
+    for n in range(6):
+        x = NAME + n * WIDTH / 5
+        out.append(f'<path d="M{x:.0f} 0V{base + 4}" stroke="#0002"/>')
+        out.append(
+            f'<text x="{x:.0f}" y="{base + 16}" text-anchor="middle">{round(cycles * n / 5):,}</text>'
+        )
+    return "".join([*out, "</svg>"])
+
+
+def _merged(spans: Sequence[Span], scale: float) -> list[tuple[float, float]]:
+    """Start and end in pixels; neighbours are one."""
+    found: list[tuple[float, float]] = []
+    for span in spans:
+        start, end = span.start * scale, span.end * scale
+        if found and start - found[-1][1] < MERGED:
+            found[-1] = found[-1][0], end
+        else:
+            found.append((start, end))
+    return found
+
+
+def _numbers(report: dict) -> str:
+    rows = []
+    for key, name, form in NUMBERS:
+        value = report.get(key)
+        if value is not None:
+            rows.append((name, format(value, form)))
+    return _table(rows)
+
+
+def _resources(report: dict) -> str:
+    load, each = report["resources"], report["cycles_predicted"] / report["tokens"]
+    most = max(load.values())
+    rows = [
+        f'<tr><td>{name}</td><td class="n">{load[key]:,}</td>'
+        f"<td>{_bar(load[key] / each, load[key] == most)}</td></tr>"
+        for key, name in RESOURCES
+    ]
+    note = f"Cycles a token; the run takes {each:,.0f}. Red: what bounds the throughput."
+    return f"<p>{note}</p><table>{''.join(rows)}</table>"
+
+
+def _busy(spans: Sequence[Span], cycles: int) -> str:
+    shares: dict[str, list[float]] = {}
+    for unit, own in by_unit(spans).items():
+        share = sum(span.end - span.start for span in own) / cycles
+        shares.setdefault(kind_of(unit), []).append(share)
+    rows = []
+    for kind, own in shares.items():
+        mean = sum(own) / len(own)
+        name = kind if len(own) == 1 else f"{kind}s, mean of {len(own)}"
+        rows.append(f'<tr><td>{name}</td><td class="n">{mean:.1%}</td><td>{_bar(mean)}</td></tr>')
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _bar(share: float, most: bool = False) -> str:
+    return f'<span class="bar{" most" if most else ""}" style="width:{300 * min(share, 1):.0f}px"></span>'
+
+
+def _table(rows: Sequence[tuple[str, object]]) -> str:
+    cells = (
+        f'<tr><td>{escape(name)}</td><td class="n">{escape(str(value))}</td></tr>'
+        for name, value in rows
+    )
+    return f"<table>{''.join(cells)}</table>"
