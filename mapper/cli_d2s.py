@@ -17,6 +17,7 @@ examples:
   python -m mapper d2s minilm --compression 4 -o build/minilm-4x.safetensors
   python -m mapper d2s minilm --compression 4 --finetune --minutes 45 -o build/minilm-4x.safetensors
   python -m mapper d2s smollm2 --compression 2 --finetune --minutes 110 -o build/smollm2-2x.safetensors
+  python -m mapper d2s build/minilm-4x.safetensors --finetune --minutes 20 --rate 1e-3 -o build/minilm-4x.safetensors
   python -m mapper d2s minilm --arrays 48 --rows 256 --cols 256 -o build/minilm-48.safetensors
   python -m mapper d2s path/to/model.safetensors --blocks 16,16 --rank 4 -o build/mine.safetensors
   python -m mapper compile build/minilm-4x.safetensors --strategy densemap -o build/layer0
@@ -139,6 +140,9 @@ def run(args: argparse.Namespace) -> None:
     chosen = [f"--{name}" for name, value in given.items() if value is not None]
     if len(chosen) > 1:
         raise ConfigError(f"{' and '.join(chosen)}: give one of them")
+    shape = resolve(args.model)
+    if shape.base and (chosen or args.blocks or args.layers or args.lm_head):
+        raise ConfigError(f"{args.model}: these are factors, their patterns cannot be chosen again")
     output = Path(args.output)
     if output.suffix != ".safetensors":
         raise ConfigError(f"output: {output} does not end with .safetensors")
@@ -158,7 +162,7 @@ def run(args: argparse.Namespace) -> None:
         model=args.model,
         output=output,
         command=_command(args),
-        compression=4.0 if not chosen and args.blocks is None else args.compression,
+        compression=_compression(args, bool(chosen or args.blocks or shape.base)),
         arrays=args.arrays,
         policy=args.policy or "blocks",
         blocks=args.blocks,
@@ -169,13 +173,18 @@ def run(args: argparse.Namespace) -> None:
         corpus=args.corpus,
         recipe=recipe,
         qat=args.qat,
-        params=Params.load(args.config or resolve(args.model).preset).replace(**sizes),
+        params=Params.load(args.config or shape.preset).replace(**sizes),
         quantise=not args.no_quantise,
         seed=args.seed,
         show=True,
     )
     made = Pipeline(job).run()
     print(json.dumps(made, indent=1) if args.json else _summary(made, output))
+
+
+def _compression(args: argparse.Namespace, otherwise: bool) -> float | None:
+    """What was asked for; 4 when nothing else says how much to keep."""
+    return 4.0 if args.compression is None and not otherwise else args.compression
 
 
 def _command(args: argparse.Namespace) -> str:

@@ -23,6 +23,7 @@ from . import allocate, card, codesign, compress, corpus, factors, finetune, int
 from .architectures import ARCHITECTURES, LM_HEAD
 from .evaluate import LanguageJudge, SimilarityJudge, judge_of
 from .models import MODELS, locate
+from .monarch import MonarchLinear
 from .network import Network, linear_of, linearised, load, stacks
 from .objective import OBJECTIVES, Language, Similarity, digest
 from .oracle import Oracle, sites_of
@@ -40,6 +41,9 @@ RANGE_BATCHES = 12
 ARRAY_BLOCKS = (8, 16, 32)
 #: Blocks of R and of L by default, at most: many small blocks drain faster, few lose less.
 BLOCKS = 8
+
+#: Steps that end with a float network, the last first.
+FLOAT = ("fine-tuning", "given factors", "calibrated projection")
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,13 @@ class Pipeline:
         found = locate(job.model)
         if found is None:
             raise ConfigError(f"{job.model}: has shapes only, no weights to project")
-        self.network: Network = linearised(load(found))
+        network = load(found)
+        self.base, self.given = job.model, None
+        if network.base is not None:
+            # Factors, to be trained on; the dense network is the one that they replace linears of.
+            self.base, self.given = network.model.base, network.module
+            network = load(network.base)
+        self.network: Network = linearised(network)
         self.dense = self.network.module.requires_grad_(False)
         self.steps: list[dict] = []
         self.names = self._names()
@@ -102,8 +112,9 @@ class Pipeline:
         if job.quantise and self.judge is not None:
             self._quantised(made)
         result = self._card(start, progress)
-        trained = set(finetune.trainable(made)) if job.recipe is not None else set()
-        factors.save(job.output, made, trained, job.model)
+        changed = job.recipe is not None or self.given is not None
+        trained = set(finetune.trainable(made)) if changed else set()
+        factors.save(job.output, made, trained, self.base)
         card.write(result, job.output.with_suffix(".json"))
         for kept in (self._beside("state"), self._beside("start")):
             kept.unlink(missing_ok=True)
@@ -111,6 +122,12 @@ class Pipeline:
 
     def _prepared(self) -> Prepared:
         """The network that fine-tuning starts from, or the result without it; kept for a job that is cut short."""
+        if self.given is not None:
+            self._judge("given factors", self.given)
+            patterns = {
+                n: m.pattern for n, m in self.given.named_modules() if isinstance(m, MonarchLinear)
+            }
+            return Prepared(self.given, patterns, {}, {}, self.steps)
         key = self._key()
         if self.job.recipe is not None:
             kept = Prepared.load(self._beside("start"), self.dense, key)
@@ -120,7 +137,7 @@ class Pipeline:
                 return kept
         made = self._calibrated(self._patterns())
         if self.job.recipe is not None:
-            made.save(self._beside("start"), self.job.model, key)
+            made.save(self._beside("start"), self.base, key)
         return made
 
     def _key(self) -> str:
@@ -186,10 +203,8 @@ class Pipeline:
         self.judge = judge_of(objective, self.dense, self.text)
         if self.judge.doubt:
             # Of a model that is known to do better it means that something is broken.
-            if self.job.model in MODELS:
-                raise ConfigError(
-                    f"{self.job.model}: the dense network is not sane: {self.judge.doubt}"
-                )
+            if self.base in MODELS:
+                raise ConfigError(f"{self.base}: the dense network is not sane: {self.judge.doubt}")
             print(f"mapper: warning: odd dense network: {self.judge.doubt}", file=sys.stderr)
         pieces = corpus.sample(self.text.train, CALIBRATION[kind], self.job.seed)
         self.objective, self.batches = objective, objective.batches(pieces)
@@ -342,14 +357,14 @@ class Pipeline:
         kept = sum(p.weights for p in patterns.values())
         steps = {step["name"]: step["scores"] for step in self.steps}
         headlines = {
-            "spearman_heldout": _last(steps, "spearman", ("fine-tuning", "calibrated projection")),
+            "spearman_heldout": _last(steps, "spearman", FLOAT),
             "spearman_w8a8": _last(steps, "spearman", ("W8A8",)),
-            "perplexity_ratio": _last(steps, "ratio", ("fine-tuning", "calibrated projection")),
+            "perplexity_ratio": _last(steps, "ratio", FLOAT),
             "perplexity_ratio_w8a8": _last(steps, "ratio", ("W8A8",)),
         }
         return {
             "name": job.output.stem,
-            "base": job.model,
+            "base": self.base,
             "compression": dense / kept,
             **{key: value for key, value in headlines.items() if value is not None},
             "weights_dense": dense,

@@ -185,3 +185,22 @@ def test_an_interrupted_job_does_not_calibrate_again(decoder, tmp_path, monkeypa
     monkeypatch.setattr(pipeline.compress, "calibrate_all", stop)
     with pytest.raises(KeyboardInterrupt):
         Pipeline(replace(job("broken"), seed=1)).run()
+
+
+def test_factors_are_trained_on(decoder, tmp_path, capsys):
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    text = ("--corpus", tmp_path / "text.txt", "--no-quantise", "--finetune", "--steps", 6)
+    assert d2s(decoder, "--blocks", 2, "--rank", 2, *text, "-o", first) == 0
+    assert d2s(first, *text, "-o", second) == 0
+    old, new = (json.loads(p.with_suffix(".json").read_text()) for p in (first, second))
+    assert new["base"] == old["base"] == str(decoder)
+    assert new["compression"] == old["compression"]
+    given, tuned = new["steps"]
+    assert given["name"] == "given factors" and tuned["name"] == "fine-tuning"
+    # Stored in float16.
+    assert given["scores"]["ratio"] == pytest.approx(old["steps"][-1]["scores"]["ratio"], rel=0.01)
+    assert sorted(open_tensors(first).header) == sorted(open_tensors(second).header)
+    assert "fine-tuning" in second.with_suffix(".md").read_text()
+    capsys.readouterr()
+    assert d2s(first, "--compression", 8, "-o", second) == 2
+    assert "these are factors, their patterns cannot be chosen again" in capsys.readouterr().err
