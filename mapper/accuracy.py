@@ -89,7 +89,7 @@ def _section(base: str, cards: list[dict]) -> str:
     for card in cards:
         values = (_value(card, name, score) for name, _ in STEPS)
         lines.append(
-            f"| {card['name']} | {card['compression']:.2f}x | {' | '.join(values)} | {_training(card)} | "
+            f"| {card['path'].stem} | {card['compression']:.2f}x | {' | '.join(values)} | {_training(card)} | "
             f"`{card['command']}` |"
         )
     return "\n".join([*lines, *_curves(cards, score)]) + "\n"
@@ -114,7 +114,7 @@ def _curves(cards: list[dict], score: str) -> list[str]:
             points = ", ".join(
                 f"{h['seconds'] / 60:.0f} min {h['value']:.3f}" for h in card["history"]
             )
-            lines += ["", f"{card['name']}, {score} against training time: {points}."]
+            lines += ["", f"{card['path'].stem}, {score} against training time: {points}."]
     return lines
 
 

@@ -204,3 +204,15 @@ def test_factors_are_trained_on(decoder, tmp_path, capsys):
     capsys.readouterr()
     assert d2s(first, "--compression", 8, "-o", second) == 2
     assert "these are factors, their patterns cannot be chosen again" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_card_tells_what_was_chosen_under_arrays(tmp_path):
+    text, out = tmp_path / "text.txt", tmp_path / "made.safetensors"
+    text.write_text("\n".join(LINES))
+    options = ("--layers", 0, "--corpus", text, "--no-quantise", "--threads", 1)
+    assert d2s("minilm", "--arrays", 8, *options, "-o", out) == 0
+    found = json.loads(out.with_suffix(".json").read_text())["codesign"]
+    assert found["arrays"] <= found["uniform"]["arrays"] <= 8
+    assert found["expected_loss"] <= found["uniform"]["expected_loss"]
+    assert "## Under a number of arrays" in out.with_suffix(".md").read_text()
