@@ -79,7 +79,7 @@ def _section(base: str, cards: list[dict]) -> str:
         f"## {base}",
         "",
         f"{SCORES[score]}. "
-        + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in conditions.items()),
+        + ", ".join(f"{k.replace('_', ' ')} {_short(v)}" for k, v in conditions.items()),
         "",
         "| card | compression | "
         + " | ".join(head for _, head in STEPS)
@@ -93,6 +93,10 @@ def _section(base: str, cards: list[dict]) -> str:
             f"`{card['command']}` |"
         )
     return "\n".join([*lines, *_curves(cards, score)]) + "\n"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _value(card: dict, step: str, score: str) -> str:
