@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rtl.spec.params import ConfigError
 
+from . import plot
 from .atomic import write_text
 
 #: Steps of a card that are shown, in order: name in the card, heading.
@@ -123,15 +124,7 @@ def _curves(cards: list[dict], score: str) -> list[str]:
 
 
 def _plot(by_base: dict[str, list[dict]], path: Path) -> None:
-    # Half a second to import, and only needed here.
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    # Without it, names inside the file are random and every run differs.
-    pyplot.rcParams["svg.hashsalt"] = "blockcim"
-    figure, axes = pyplot.subplots(
+    figure, axes = plot.pyplot().subplots(
         1, len(by_base), figsize=(5.2 * len(by_base), 3.8), squeeze=False
     )
     for axis, (base, cards) in zip(axes[0], by_base.items(), strict=True):
@@ -152,7 +145,4 @@ def _plot(by_base: dict[str, list[dict]], path: Path) -> None:
         if score == "ratio":
             axis.set_yscale("log")
         axis.legend()
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
+    plot.save(figure, path)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rtl.spec.isa import Instr, Op
 from rtl.spec.params import Params
 
-from .cycles import drain_values, fields
+from .cycles import drain_values, fields, pass_cycles
 from .graph import Matrix, Segment
 from .layout import ceil_div
 from .lower import INPUT, Lowered, Task, live_blocks
@@ -30,11 +30,6 @@ class Load:
     def busiest(self) -> int:
         """Cycles a token at least."""
         return max(self.array, self.read, self.write, self.drain, self.stream_in, self.stream_out)
-
-
-def pass_cycles(steps: int, params: Params) -> int:
-    """Cycles of a PASS that sums `steps` row groups."""
-    return params.planes * (steps if params.tree == "shared" else 1)
 
 
 def resources(lowered: list[Lowered], params: Params) -> Load:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from . import plot
+
 _EPILOG = """\
 examples:
   python -m mapper study
@@ -93,16 +95,10 @@ def _markdown(rows: Sequence) -> str:
 
 
 def _plot(figure: str, rows: Sequence, path: Path) -> None:
-    # Half a second to import, and only needed here.
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    # Without it, names inside the file are random and every run differs.
-    pyplot.rcParams["svg.hashsalt"] = "blockcim"
     kinds = list(dict.fromkeys(row.what.split(",")[0] for row in rows))
-    drawing, axes = pyplot.subplots(1, len(kinds), figsize=(4.6 * len(kinds), 3.8), squeeze=False)
+    drawing, axes = plot.pyplot().subplots(
+        1, len(kinds), figsize=(4.6 * len(kinds), 3.8), squeeze=False
+    )
     for axis, kind in zip(axes[0], kinds, strict=True):
         shown = [row for row in rows if row.what.split(",")[0] == kind]
         labels = [f"{r.model}\n{r.what.removeprefix(kind).strip(', ')}" for r in shown]
@@ -115,7 +111,4 @@ def _plot(figure: str, rows: Sequence, path: Path) -> None:
         axis.set_yticks(places, labels, fontsize=7)
         axis.invert_yaxis()
         axis.set_title(kind)
-    drawing.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drawing.savefig(path, metadata={"Date": None})
-    pyplot.close(drawing)
+    plot.save(drawing, path)

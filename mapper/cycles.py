@@ -48,6 +48,11 @@ class _Zeros(dict):
         return 0
 
 
+def pass_cycles(steps: int, params: Params) -> int:
+    """Cycles of a PASS that sums `steps` row groups."""
+    return params.planes * (steps if params.tree == "shared" else 1)
+
+
 def load_steps(f: dict, params: Params) -> list[int]:
     """Elements that a LOAD takes from its window in each cycle of emission, the skipped ones first."""
     return _load_steps(params.slots, params.granule, f["skip"], f["elems"], f["parts"], f["tail"])
@@ -425,7 +430,7 @@ class CycleModel:
         f = fields(instr)
         now = self.cycle
         if op == Op.PASS:
-            cycles = p.planes * (f["steps"] if p.tree == "shared" else 1)
+            cycles = pass_cycles(f["steps"], p)
             for i in range(f["span"]):
                 self.pass_end[(f["tile"] + i) % p.tiles] = now + cycles
             self._pass_until = max(self._pass_until, now + cycles)

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from rtl.spec.params import ConfigError
 
+from . import surgery
 from .atomic import save_tensors
 from .d2s import Monarch
 from .monarch import MonarchLinear
 from .pattern import Pattern
-from .surgery import replace
 from .tensors import TensorFile
 
 FORMAT = "blockcim-factors-1"
@@ -81,7 +81,7 @@ def apply(file: TensorFile, module: nn.Module) -> None:
         bias = _tensor(file, f"{name}.bias", (shape.n_out,), rest) if has_bias else None
         if linear.bias is not None and bias is None:
             raise ConfigError(f"{file.path}: tensor {name}.bias: missing")
-        replace(module, name, MonarchLinear.of(Monarch(right, left, shape), bias))
+        surgery.replace(module, name, MonarchLinear.of(Monarch(right, left, shape), bias))
     parameters = dict(module.named_parameters())
     for name in list(rest):
         if name not in parameters:
@@ -92,11 +92,9 @@ def apply(file: TensorFile, module: nn.Module) -> None:
 
 def _linear(file: TensorFile, module: nn.Module, name: str, shape: Pattern) -> nn.Linear:
     try:
-        linear = module.get_submodule(name)
-    except AttributeError:
-        linear = None
-    if not isinstance(linear, nn.Linear):
-        raise ConfigError(f"{file.path}: {name}: no linear of the base checkpoint")
+        linear = surgery.linear(module, name)
+    except ConfigError:
+        raise ConfigError(f"{file.path}: {name}: no linear of the base checkpoint") from None
     if (linear.in_features, linear.out_features) != (shape.n_in, shape.n_out):
         raise ConfigError(
             f"{file.path}: {name}: {shape.n_out} x {shape.n_in}, the base checkpoint has "

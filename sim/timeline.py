@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mapper.cycles import CycleModel, drain_values, fields
+from mapper.cycles import CycleModel, drain_values, fields, pass_cycles
 from rtl.spec.isa import Instr, Op
 
 #: Kinds of units in the order of a word's way; arrays and several drains have a number each.
@@ -51,7 +51,7 @@ class Recorder(CycleModel):
         f, first, number = fields(instr), self.cycle + 1, self._issued
         self._issued += 1
         if instr.op == Op.PASS:
-            cycles = self.p.planes * (f["steps"] if self.p.tree == "shared" else 1)
+            cycles = pass_cycles(f["steps"], self.p)
             for i in range(f["span"]):
                 unit = f"{_ARRAY} {(f['tile'] + i) % self.p.tiles}"
                 self.spans.append(Span(unit, instr.op.name, first, first + cycles, number))
