@@ -9,10 +9,12 @@ from pathlib import Path
 import amaranth
 from amaranth.back import verilog
 
+from rtl.chip import Chip
 from rtl.core import Core
 from rtl.engine import Engine
+from rtl.link import Link
 from rtl.macro import behavioural_verilog, structural_verilog
-from rtl.spec.params import Params
+from rtl.spec.params import Params, index_bits
 from rtl.template import VIEWS, render
 from rtl.tile import Tile
 
@@ -33,7 +35,8 @@ def emit(params: Params, view: str = "both") -> dict[str, str]:
     Files: blockcim_core.v, blockcim_engine.v, blockcim_tile.v,
     blockcim_memory.v, blockcim_gather.v, blockcim_window.v, blockcim_packer.v,
     blockcim_requantise.v, blockcim_macro_structural.v and/or
-    blockcim_macro_behavioural.v (same module name, use one), blockcim_sim.v (simulation top), lint.vlt.
+    blockcim_macro_behavioural.v (same module name, use one), blockcim_sim.v (simulation top), lint.vlt;
+    with several cores blockcim_link.v and blockcim_chip.v.
     """
     texts = {
         "blockcim_core.v": component_verilog(Core(params), "blockcim_core"),
@@ -48,9 +51,24 @@ def emit(params: Params, view: str = "both") -> dict[str, str]:
     for name in ("memory", "window", "packer", "requantise"):
         texts[f"blockcim_{name}.v"] = render(name, {})
     texts["blockcim_gather.v"] = render("gather", {}, tiles=params.tiles)
-    stream = {"STREAM": params.stream_bits, "BEATS": params.beats_per_word}
-    texts["blockcim_sim.v"] = render("sim_top", stream)
+    if params.cores > 1:
+        texts["blockcim_link.v"] = component_verilog(Link(params), "blockcim_link")
+        texts["blockcim_chip.v"] = component_verilog(Chip(params), "blockcim_chip")
+    texts["blockcim_sim.v"] = _simulation(params)
     return texts
+
+
+def _simulation(params: Params) -> str:
+    """The simulation top, of a core or of a chip."""
+    values = {"STREAM": params.stream_bits, "BEATS": params.beats_per_word, "CORES": params.cores}
+    values["CORE_BITS"] = index_bits(params.cores)
+    chip = params.cores > 1
+    return render("sim_top", values, core=not chip, chip=chip)
+
+
+def top(params: Params) -> str:
+    """The name of the module that a user instantiates."""
+    return "blockcim_chip" if params.cores > 1 else "blockcim_core"
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from rtl.spec.params import Params
 
 from . import d2s
 from .graph import Segment, Workload
-from .integer import Integer, Observer, Scheme
+from .integer import Integer, Observer, Scheme, observing
 from .monarch import MonarchLinear
 from .network import Call, Linear, Network, linear_of, load
 from .pattern import PatternOf
@@ -71,10 +71,12 @@ def _layer(
 ) -> Workload:
     real = {m.matrix.name: _projected(network, m, pattern_of) for m in network.matrices(n)}
     projected = exchanged(network, n, real)
-    observers = {name: Observer(linear, Scheme()) for name, linear in real.items()}
-    with observed(real, lambda name, x, y: observers[name].see(x, y)):
-        for call in calibration:
-            call.run(projected)
+    scheme = Scheme()
+    observers = {name: Observer(linear, scheme) for name, linear in real.items()}
+    for take in observing(observers, scheme):
+        with observed(real, take):
+            for call in calibration:
+                call.run(projected)
     chain = {name: Integer(o.matrix(name, n, params), params) for name, o in observers.items()}
     output = run.run(exchanged(network, n, chain))
     parts = network.segments(n)

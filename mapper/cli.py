@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from rtl.spec.params import PRESETS, ConfigError, Params
 
+from . import chip
 from . import program as program_files
 from . import workload as workloads
 from .cli_d2s import add_accuracy_parser, block_pair, layer_list
@@ -32,10 +33,12 @@ examples:
   python -m mapper compile minilm --strategy densemap --policy blocks --blocks 12,12 --rank 2 \\
       --layers 0,3-5 -o build/minilm
   python -m mapper compile gpt2-medium --strategy densemap --config my.toml --json -o build/p
+  python -m mapper compile gpt2-medium --strategy densemap --config chip-gpt2-medium -o build/chip
+  python -m mapper compile minilm-4x --strategy densemap --cores 6 -o build/whole
 
 Without options the model's preset is used and arrays and depths are as many as needed; what is given
 on the command line (or in a TOML file) is a limit. The directory is written completely or not at all.
-Several layers go to DIR/layer_00, DIR/layer_01, ...
+Several layers go to DIR/layer_00, DIR/layer_01, ... With several cores they go to one chip, a core each.
 """
 
 
@@ -68,7 +71,9 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--policy", help=f"{', '.join(POLICIES)}; default: the model's")
     add.add_argument("--blocks", metavar="K,L", type=block_pair, help="block counts of R and L")
     add.add_argument("--rank", type=int, default=1, help="rank of the slices (default: 1)")
-    add.add_argument("--layers", metavar="0,3-5", type=layer_list, default=[0], help="default: 0")
+    add.add_argument(
+        "--layers", metavar="0,3-5", type=layer_list, help="default: 0; with several cores: all"
+    )
     add.add_argument("--tokens", type=int, help="tokens of the run; default: the model's")
     add.add_argument(
         "--config", metavar="PRESET|FILE", help="hardware; default: the model's preset"
@@ -112,6 +117,8 @@ def _compile(args: argparse.Namespace) -> None:
             raise ConfigError(f"policy: {args.strategy} stores dense weights, not {policy!r}")
         policy = "dense"
     k, l_blocks = args.blocks or (None, None)
+    if args.layers is None and params.cores == 1:
+        args.layers = [0]
     made = workloads.build(
         args.model,
         args.layers,
@@ -126,7 +133,15 @@ def _compile(args: argparse.Namespace) -> None:
     quiet = not sys.stderr.isatty()
     with tqdm(desc="schedule", unit="item", delay=LONG_RUN, disable=quiet, leave=False) as bar:
         compiler = Compiler(args.strategy, params, fixed, args.seed, bar.update)
-        programs = [compiler.compile(w) for w in made]
+        if params.cores > 1:
+            whole = chip.compile_chip(compiler, made)
+        else:
+            programs = [compiler.compile(w) for w in made]
+    if params.cores > 1:
+        whole.report["wall_s"] = time.perf_counter() - start
+        chip.write(whole, args.output)
+        _show_chip(args, whole.report)
+        return
     for program in programs:
         program.report["wall_s"] = time.perf_counter() - start
         program_files.write(program, _directory(args, program))
@@ -150,6 +165,17 @@ def _show(args: argparse.Namespace, programs: list[Program]) -> None:
             f"{r['utilization']:.1%} full, {r['instructions']} instructions, "
             f"{r['cycles_predicted']} cycles for {r['tokens']} tokens -> {_directory(args, program)}"
         )
+
+
+def _show_chip(args: argparse.Namespace, r: dict) -> None:
+    if args.json:
+        print(json.dumps(r, indent=1))
+        return
+    print(
+        f"{r['model']}, {len(r['layers'])} layers on {r['cores']} cores, {r['policy']} {r['strategy']}: "
+        f"{r['arrays']} arrays, {r['utilization']:.1%} full, {r['cycles_predicted']} cycles for {r['tokens']} tokens "
+        f"-> {args.output}"
+    )
 
 
 def run_command(program: str, parser: argparse.ArgumentParser, arguments: list[str] | None) -> int:

@@ -123,6 +123,13 @@ class Compiler:
             ),
         )
 
+    def restart(self, values: dict[str, int]) -> None:
+        """Go on with parameters that are at least these, unless they are limits."""
+        kept = {n: v for n, v in values.items() if n not in self.fixed}
+        self.params = self.params.replace(**kept)
+        self.fixed |= {"tiles"}
+        self._plans = {k: p for k, p in self._plans.items() if p.params == self.params}
+
     # -- steps -------------------------------------------------------------------------------------
 
     def _make(self, workload: Workload) -> Plan:

@@ -366,9 +366,8 @@ class CycleModel:
             and self._send_fifo + self._send_inflight < SEND_FIFO
             and not self._owed(self.send_addr)
         )
-        ready = not (self.stall_out and self.stall_out[self.cycle % len(self.stall_out)])
         left = 0
-        if self._send_fifo and ready:
+        if self._send_fifo and self._ready():
             self._out_beat += 1
             if self._out_beat == self.p.beats_per_word:
                 self._out_beat, left = 0, 1
@@ -378,6 +377,10 @@ class CycleModel:
         if request:
             self.send_addr += 1
             self.send_left -= 1
+
+    def _ready(self) -> bool:
+        """Whether the sink takes a beat in this cycle."""
+        return not (self.stall_out and self.stall_out[self.cycle % len(self.stall_out)])
 
     def _offered(self) -> bool:
         """Whether the source offers a beat in this cycle."""
@@ -461,7 +464,12 @@ class CycleModel:
             self.sin_left = f["rows"] * p.col_groups * p.weight_slots
         elif op == Op.LDC:
             self.sin, self.sin_left = op, f["words"] * p.const_words
-        elif op == Op.SETA and f["areg"]:
+        self.registers(instr)
+
+    def registers(self, instr: Instr) -> None:
+        """Let an instruction set or advance its address register."""
+        f = fields(instr)
+        if instr.op == Op.SETA and f["areg"]:
             self.areg[f["areg"]] = self._areg_init[f["areg"]] = f["value"]
             self._areg_wrap[f["areg"]] = f["wrap"]
         if f["inc"] and f["areg"]:

@@ -23,6 +23,7 @@ import shutil
 import struct
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -47,6 +48,8 @@ _MATRIX_VALUES = (
     "rank",
     "in_scale",
     "out_scale",
+    "in_centre",
+    "out_centre",
     "useful_weights",
     "mid_scale",
 )
@@ -148,13 +151,18 @@ def parse_program(data: bytes, params: Params, name: str = "program.bin") -> lis
 
 
 def write(program: Program, directory: str | Path) -> None:
-    """Write the program directory: completely, or not at all.
+    """Write the program directory: completely, or not at all, see `write_directory`."""
+    write_directory(directory, "program.bin", lambda where: write_files(program, where))
 
-    An older program directory of that name is replaced; anything else that is in the way raises
+
+def write_directory(directory: str | Path, mark: str, fill: Callable[[Path], object]) -> None:
+    """Let `fill` make a new directory and put it in its place: completely, or not at all.
+
+    An older directory, one that has a file `mark`, is replaced; anything else that is in the way raises
     `ConfigError`.
     """
     target = Path(directory)
-    _check_target(target)
+    _check_target(target, mark)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -162,7 +170,7 @@ def write(program: Program, directory: str | Path) -> None:
         raise ConfigError(f"{target}: {error.strerror}") from None
     try:
         made = scratch / "new"
-        _write_files(program, made)
+        fill(made)
         if target.exists():
             os.rename(target, scratch / "old")
         os.rename(made, target)
@@ -172,16 +180,17 @@ def write(program: Program, directory: str | Path) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _check_target(target: Path) -> None:
+def _check_target(target: Path, mark: str) -> None:
     if not target.exists():
         return
     if not target.is_dir():
         raise ConfigError(f"{target}: is not a directory")
-    if any(target.iterdir()) and not (target / "program.bin").exists():
-        raise ConfigError(f"{target}: is not empty and not a program directory")
+    if any(target.iterdir()) and not (target / mark).exists():
+        raise ConfigError(f"{target}: is not empty and not a directory with {mark}")
 
 
-def _write_files(program: Program, where: Path) -> None:
+def write_files(program: Program, where: Path) -> None:
+    """Write the files of a program directory into a new directory."""
     params = program.params
     for folder in ("weights", "stream"):
         (where / folder).mkdir(parents=True)
@@ -193,19 +202,20 @@ def _write_files(program: Program, where: Path) -> None:
         "weights/const.bin": program.constants.astype("<u8").tobytes(),
         "stream/input.bin": pack_elements(program.inputs, params).tobytes(),
         "stream/after.bin": program.after.astype("<u4").tobytes(),
-        "packets.json": _json(_packets(program)),
-        "report.json": _json(program.report),
+        "packets.json": json_bytes(_packets(program)),
+        "report.json": json_bytes(program.report),
         "occupancy.svg": program.picture.encode(),
     }
     if program.placement is not None:
-        files["placement.json"] = _json(placement_dict(program.placement))
+        files["placement.json"] = json_bytes(placement_dict(program.placement))
     for name, data in files.items():
         (where / name).write_bytes(data)
     np.savez(where / "matrices.npz", allow_pickle=False, **_factor_arrays(program.workload))
     np.savez(where / "inputs.npz", allow_pickle=False, **program.workload.inputs)
 
 
-def _json(value) -> bytes:
+def json_bytes(value) -> bytes:
+    """A value as indented JSON."""
     return (json.dumps(value, indent=1) + "\n").encode()
 
 
@@ -271,13 +281,13 @@ def load(directory: str | Path) -> Program:
         )
     inputs = unpack_elements(np.frombuffer(raw, np.uint8), params)
     after = _array(where / "stream/after.bin", "<u4", (len(inputs),))
-    info = _load_json(where / "packets.json")
+    info = load_json(where / "packets.json")
     try:
         packets = [[StreamPacket(**p) for p in info[key]] for key in ("inputs", "outputs")]
         work = _workload(info, where)
     except (KeyError, TypeError) as error:
         raise ConfigError(f"{where / 'packets.json'}: {error} is missing or unknown") from None
-    report = _load_json(where / "report.json")
+    report = load_json(where / "report.json")
     picture = where / "occupancy.svg"
     return Program(
         params=params,
@@ -300,7 +310,7 @@ def write_report(report: dict, directory: str | Path) -> None:
     handle, scratch = tempfile.mkstemp(prefix=".report-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(_json(report))
+            file.write(json_bytes(report))
         os.replace(scratch, path)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -350,7 +360,8 @@ def _array(path: Path, kind: str, shape: tuple[int, ...]) -> np.ndarray:
     return np.frombuffer(data, dtype=kind).reshape(shape)
 
 
-def _load_json(path: Path) -> dict:
+def load_json(path: Path) -> dict:
+    """A JSON file. Raises `ConfigError` naming it if it is missing or damaged."""
     try:
         return json.loads(_read(path))
     except ValueError as error:

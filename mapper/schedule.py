@@ -367,7 +367,7 @@ def replay(params: Params, program: list[Instr], after: list[int], length: int =
     `length` is register LEN. Raises `ConfigError` if the program deadlocks.
     """
     model = CycleModel(params, after)
-    for instr in _unrolled(program, length):
+    for instr in unrolled(program, length):
         while not model.can_issue(instr):
             if model.idle:
                 raise ConfigError(f"schedule: deadlock at {instr.op.name}")
@@ -379,7 +379,7 @@ def replay(params: Params, program: list[Instr], after: list[int], length: int =
     return model.cycle + 1
 
 
-def _unrolled(program: list[Instr], length: int) -> Iterator[Instr]:
+def unrolled(program: list[Instr], length: int = 0) -> Iterator[Instr]:
     """Instructions in the order of issue."""
     pc = 0
     while pc < len(program):

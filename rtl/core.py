@@ -9,6 +9,7 @@ from .spec import isa
 from .spec.isa import Error
 from .spec.params import Params, clog2
 from .spec.regmap import ADDRESS_BITS, BY_NAME, MAGIC
+from .tile import ID_BITS
 
 
 class Core(wiring.Component):
@@ -19,6 +20,7 @@ class Core(wiring.Component):
 
     Members
     -------
+    first_tile : In, constant: number of the first tile among all of a chip, 0 in a core alone (back door of weights)
     reg_addr, reg_we, reg_wdata : In; reg_rdata : Out
     in_valid, in_ready, in_data, out_valid, out_ready, out_data, out_last : streams, see rtl/stream.py
     irq, busy : Out
@@ -28,6 +30,7 @@ class Core(wiring.Component):
         self.params = p = params
         super().__init__(
             {
+                "first_tile": In(ID_BITS),
                 "reg_addr": In(ADDRESS_BITS),
                 "reg_we": In(1),
                 "reg_wdata": In(32),
@@ -119,6 +122,7 @@ class Core(wiring.Component):
             "blockcim_engine",
             i_clk=ClockSignal(),
             i_rst=ResetSignal() | control["soft_reset"],
+            i_first_tile=self.first_tile,
             i_start=control["start"],
             i_length=length,
             **{f"i_{name}": signal for name, signal in program.items()},

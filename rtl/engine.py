@@ -1,6 +1,6 @@
 """The engine: sequencer, tiles, buffer, drains and streams of one core, without its registers."""
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, ResetSignal, Signal
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, ResetSignal, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -26,6 +26,7 @@ class Engine(wiring.Component):
 
     Members
     -------
+    first_tile : In, number of the core's first tile among all of a chip, see rtl/tile.py
     start, running, halted, failed, issued, error, pc, length : control, see Sequencer
     prog_we, prog_instr, prog_part, prog_data : program memory writes
     in_*, out_* : streams
@@ -37,6 +38,7 @@ class Engine(wiring.Component):
         self.params = p = params
         super().__init__(
             {
+                "first_tile": In(ID_BITS),
                 "start": In(1),
                 "running": Out(1),
                 "halted": Out(1),
@@ -218,7 +220,7 @@ class Engine(wiring.Component):
                 "blockcim_tile",
                 i_clk=ClockSignal(),
                 i_rst=ResetSignal(),
-                i_id=Const(t, ID_BITS),
+                i_id=(self.first_tile + t)[:ID_BITS],
                 **fills,
                 i_restart=self.start,
                 i_pass_start=seq.pass_go[t],

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .spec.params import Params, clog2, index_bits
 
 #: Bits of a tile number, as the macro's back door sees it.
-ID_BITS = 10
+ID_BITS = 18
 
 
 def control_layout(params: Params) -> data.StructLayout:

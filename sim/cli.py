@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+from mapper.chip import is_chip
 from mapper.cli import Parser, run_command
 from mapper.cycles import random_stalls
 from rtl.spec.params import ConfigError
@@ -113,15 +114,18 @@ def _run(args) -> int:
             raise ConfigError(f"stalls: {args.stalls} is outside 0..1 (1 never moves)")
         stalls = random_stalls(args.seed, rate=args.stalls)
         stalls = stalls | random_stalls(args.seed + 1, rate=args.stalls) << 1
-    outcome = execute(
-        args.directory,
-        args.simulator,
-        stalls=stalls,
-        front_door=args.front_door,
-        view=args.view,
-        dump=args.dump,
-        trace=args.trace,
-    )
+    if is_chip(args.directory):
+        outcome = _run_chip(args, stalls)
+    else:
+        outcome = execute(
+            args.directory,
+            args.simulator,
+            stalls=stalls,
+            front_door=args.front_door,
+            view=args.view,
+            dump=args.dump,
+            trace=args.trace,
+        )
     if args.json:
         print((Path(args.directory) / "report.json").read_text(), end="")
     else:
@@ -131,8 +135,18 @@ def _run(args) -> int:
             f"{outcome.cycles_per_second / 1000:,.0f} kcycles/s"
         )
     if outcome.first:
-        print(f"first mismatch: {outcome.first}", file=sys.stderr)
+        print(f"first difference: {outcome.first}", file=sys.stderr)
     return 0 if outcome.good else 1
+
+
+def _run_chip(args, stalls):
+    from . import chip
+
+    if args.front_door or args.view == "structural":
+        raise ConfigError("chip: weights come through the back door of the behavioural view only")
+    if args.trace is not None:
+        raise ConfigError("trace: is of one core; run a program directory of one layer")
+    return chip.execute(args.directory, args.simulator, stalls=stalls, dump=args.dump)
 
 
 def _report(args) -> None:

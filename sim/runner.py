@@ -24,7 +24,7 @@ from gen.emit import emit, fingerprint
 from mapper.program import pack_elements, unpack_elements
 from rtl.spec.isa import Error
 from rtl.spec.params import ConfigError, Params
-from rtl.spec.regmap import REGISTERS
+from rtl.spec.regmap import ADDRESS_BITS, REGISTERS
 from sim.tools import find_icarus, find_verilator
 
 #: Signals that cocotb needs to see (sim/tb_program.py). Tiles share one copy of their code: builds in half the time,
@@ -60,12 +60,16 @@ class RtlResult:
     """What a run on RTL leaves.
 
     `outputs` int8 (words, lanes); `registers` by name; `wall_s` seconds of the program proper, build, start and boot
-    excluded.
+    excluded. Of a chip: `cores` the registers of each core (`registers` are those of the first), `busy` cycles in which
+    it was busy, `route` uint32 (words,) where words come from (`mapper.chip`).
     """
 
     outputs: np.ndarray
     registers: dict[str, int] = field(default_factory=dict)
     wall_s: float = 0.0
+    cores: list[dict[str, int]] = field(default_factory=list)
+    busy: int = 0
+    route: np.ndarray | None = None
 
     @property
     def cycles(self) -> int:
@@ -184,6 +188,8 @@ def run(
     weights: Path | None = None,
     boot: Path | None = None,
     boot_inputs: np.ndarray | None = None,
+    route: np.ndarray | None = None,
+    boot_route: np.ndarray | None = None,
     length: int = 0,
     timeout: int = 10_000_000,
     view: str = "behavioural",
@@ -197,6 +203,7 @@ def run(
     program, boot : program files (mapper/program.py); `boot` runs first, with `boot_inputs`
     inputs, boot_inputs : int8 (words, lanes), input stream
     after : per input word, output words that must have left before it is offered
+    route, boot_route : for a chip, where input words go to (`mapper.chip`)
     stalls : uint8 (n,), repeating per cycle, bit 0 holds the source back, bit 1 the sink
     weights : weights file for the back door
     timeout : cycles after which the run is given up
@@ -219,6 +226,11 @@ def run(
             plus["boot"] = boot.absolute()
         if boot_inputs is not None:
             plus["boot_in"] = _write(work / "boot_in", beat_bytes(boot_inputs, params))
+        if route is not None:
+            plus["route"] = _write(work / "route", after_bytes(route))
+            plus["out_route"] = work / "out_route"
+        if boot_route is not None:
+            plus["boot_route"] = _write(work / "boot_route", after_bytes(boot_route))
         if dump is not None:
             plus["dump"] = dump.absolute()
         plusargs = [f"+{name}={value}" for name, value in plus.items()]
@@ -235,7 +247,7 @@ def beat_bytes(words: np.ndarray, params: Params) -> bytes:
 
 
 def after_bytes(after: np.ndarray) -> bytes:
-    """The `after` of input words as $fread reads it."""
+    """The `after`, or the routes, of input words as $fread reads them."""
     return np.asarray(after).astype(">u4").tobytes()
 
 
@@ -278,9 +290,17 @@ def _results(work: Path, params: Params, wall: float) -> RtlResult:
     values = {key: int(value) for key, value in map(str.split, lines)}
     if values["undefined"]:
         raise ConfigError("the core sent an undefined value (x)")
-    registers = {r.name: values[str(r.address)] for r in REGISTERS}
+    cores = [
+        {r.name: values[str((k << ADDRESS_BITS) + r.address)] for r in REGISTERS}
+        for k in range(params.cores)
+    ]
     beats = np.fromfile(work / "out", np.uint8).reshape(-1, -(-params.stream_bits // 32) * 4)
     data = beats[:, : params.stream_bits // 8]
     whole = len(data) // params.beats_per_word * params.beats_per_word
     data = data[:whole].reshape(-1, params.word_bits // 8)
-    return RtlResult(unpack_elements(data, params), registers, wall)
+    outputs, route = unpack_elements(data, params), None
+    if (work / "out_route").exists():
+        route = np.fromfile(work / "out_route", "<u4")[:whole][
+            params.beats_per_word - 1 :: params.beats_per_word
+        ]
+    return RtlResult(outputs, cores[0], wall, cores, values["cycles"], route)

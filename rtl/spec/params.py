@@ -270,3 +270,4 @@ PRESETS: dict[str, dict] = {
         "prog_depth": 4096,
     },
 }
+PRESETS["chip-gpt2-medium"] = PRESETS["gpt2-medium"] | {"cores": 24}

@@ -1,12 +1,15 @@
-// Simulation top: clock, a core, a source and a sink that read and write files, and the run itself.
+// Simulation top: clock, a core or a chip, a source and a sink that read and write files, and the run itself.
 //
 // Plusargs (FILE formats: mapper/program.py; *_in files hold beats, first byte = most significant):
 //   +boot=FILE +boot_in=FILE   program and beats to run first (constants and weights through the front door)
-//   +program=FILE +in=FILE     the program and its input beats
+//   +program=FILE +in=FILE     the program and its input beats; for a chip the programs of all cores, one after the other
 //   +after=FILE                big-endian u32 per input word: output words that must have left before it
+//   +route=FILE +boot_route=FILE   for a chip: big-endian u32 per input word: core, bit 31 on the last of a packet
 //   +stalls=FILE               byte per cycle, repeating: bit 0 holds the source back, bit 1 the sink
 //   +out=FILE +results=FILE    output beats, binary in little-endian words of 32 bits; register values,
-//                              "ADDRESS VALUE" in decimal, then "undefined COUNT" (beats with undefined bits)
+//                              "ADDRESS VALUE" in decimal (addresses of core k from 32 k on), then "cycles COUNT"
+//                              (as long as busy) and "undefined COUNT" (beats with undefined bits)
+//   +out_route=FILE            for a chip: u32 per output beat, as in +route, the core where it comes from
 //   +length=N +timeout=N       register LEN; cycles after which a run is given up
 //   +weights=FILE              weights through the back door, read by the macros
 //   +dump=FILE                 wave dump
@@ -17,6 +20,7 @@
 module blockcim_sim;
   localparam STREAM = @STREAM@;
   localparam BEATS = @BEATS@;
+  localparam CORES = @CORES@;
   localparam REGISTERS = 18;
   localparam MAX_STALLS = 65536;
   localparam BUFFER = 8192;  // beats that are read and written at a time
@@ -33,6 +37,14 @@ module blockcim_sim;
   wire [31:0] reg_rdata;
   wire in_ready, out_valid, out_last, irq, busy;
   wire [STREAM-1:0] out_data;
+  // @each chip@
+  reg [@CORE_BITS@-1:0] reg_core = 0, core_q = 0;
+  reg reg_all = 0, all_q = 0;
+  wire [@CORE_BITS@-1:0] out_core;
+  reg [31:0] route = 0, next_route = 0;
+  reg [31:0] out_routes[0:8191];
+  integer route_file = 0, out_route_file = 0;
+  // @end@
 
   // Source: one beat waits in `beat`; it is offered when its condition holds and no stall starts.
   reg [STREAM-1:0] beat = 0;
@@ -53,6 +65,10 @@ module blockcim_sim;
     we_q <= reg_we;
     addr_q <= reg_addr;
     wdata_q <= reg_wdata;
+    // @each chip@
+    core_q <= reg_core;
+    all_q <= reg_all;
+    // @end@
     stall_count_q <= stall_count;
   end
 
@@ -70,7 +86,12 @@ module blockcim_sim;
   task write_outputs;
     begin
       for (i = 0; i < out_count; i = i + 1)
-        if (out_file != 0) $fwrite(out_file, "%u", out_buffer[i]);
+        if (out_file != 0) begin
+          $fwrite(out_file, "%u", out_buffer[i]);
+          // @each chip@
+          if (out_route_file != 0) $fwrite(out_route_file, "%u", out_routes[i]);
+          // @end@
+        end
       out_count = 0;
     end
   endtask
@@ -96,12 +117,20 @@ module blockcim_sim;
         next_after = 0;
         if (after_file != 0) got = $fread(next_after, after_file);
         after <= next_after;
+        // @each chip@
+        next_route = 0;
+        if (route_file != 0) got = $fread(next_route, route_file);
+        route <= next_route;
+        // @end@
       end
     end
     if (prime_q) out_words <= 0;
     else if (out_valid && out_ready) begin
       if (out_count == BUFFER) write_outputs;
       out_buffer[out_count] = out_data;
+      // @each chip@
+      out_routes[out_count] = {out_last, 31'd0} | out_core;
+      // @end@
       out_count = out_count + 1;
       if (^out_data === 1'bx) undefined <= undefined + 1;
       out_beat <= (out_beat == BEATS - 1) ? 0 : out_beat + 1;
@@ -109,8 +138,15 @@ module blockcim_sim;
     end
   end
 
+  // @each core@
   blockcim_core core (
-      .clk(clk), .rst(rst_q),
+      .clk(clk), .rst(rst_q), .first_tile(18'd0),
+  // @end@
+  // @each chip@
+  blockcim_chip chip (
+      .clk(clk), .rst(rst_q), .reg_core(core_q), .reg_all(all_q),
+      .in_core(route[@CORE_BITS@-1:0]), .in_last(route[31] && in_beat == BEATS - 1), .out_core(out_core),
+  // @end@
       .reg_addr(addr_q), .reg_we(we_q), .reg_wdata(wdata_q), .reg_rdata(reg_rdata),
       .in_valid(in_valid), .in_ready(in_ready), .in_data(beat),
       .out_valid(out_valid), .out_ready(out_ready), .out_data(out_data), .out_last(out_last),
@@ -136,9 +172,10 @@ module blockcim_sim;
     end
   endtask
 
-  // Load a program file (16 bytes of header, then little-endian words) and run it to done, error or time-out.
-  integer file, count;
-  reg [31:0] data, limit;
+  // Load a program file (a core: 16 bytes of header, then little-endian words) and run it to done, error or time-out.
+  integer file, count, c;
+  reg [31:0] data, limit, cycles, words;
+  reg [31:0] header[0:3];
   task run_program(input string name);
     begin
       file = $fopen(name, "rb");
@@ -146,12 +183,19 @@ module blockcim_sim;
         $display("blockcim_sim: cannot open %s", name);
         $finish;
       end
-      count = $fseek(file, 16, 0);
-      write_reg(5'd8, 0);
-      count = $fread(data, file);
-      while (count == 4) begin
-        write_reg(5'd9, {data[7:0], data[15:8], data[23:16], data[31:24]});
-        count = $fread(data, file);
+      for (c = 0; c < CORES; c = c + 1) begin
+        count = $fread(header, file);
+        words = {header[3][7:0], header[3][15:8], header[3][23:16], header[3][31:24]};
+        words = words * {header[1][7:0], header[1][15:8]} / 4;
+        // @each chip@
+        reg_core <= c;
+        // @end@
+        write_reg(5'd8, 0);
+        while (words != 0) begin
+          count = $fread(data, file);
+          write_reg(5'd9, {data[7:0], data[15:8], data[23:16], data[31:24]});
+          words = words - 1;
+        end
       end
       $fclose(file);
       @(posedge clk);
@@ -160,12 +204,21 @@ module blockcim_sim;
       @(posedge clk);
       prime <= 0;
       running = name == program_name;
+      // @each chip@
+      reg_all <= 1;
+      // @end@
       write_reg(5'd6, 1);
       write_reg(5'd2, 1);
       @(posedge clk);
       reg_we <= 0;
+      // @each chip@
+      reg_all <= 0;
+      // @end@
       repeat (4) @(posedge clk);
-      while (busy && cycle < limit) @(posedge clk);
+      while (busy && cycle < limit) begin
+        cycles = cycle + 1;
+        @(posedge clk);
+      end
       running = 0;
       @(posedge clk);
     end
@@ -191,9 +244,16 @@ module blockcim_sim;
     if ($value$plusargs("length=%d", value)) write_reg(5'd7, value);
     if ($value$plusargs("boot=%s", boot)) begin
       if ($value$plusargs("boot_in=%s", name)) in_file = $fopen(name, "rb");
+      // @each chip@
+      if ($value$plusargs("boot_route=%s", name)) route_file = $fopen(name, "rb");
+      // @end@
       run_program(boot);
       if (in_file != 0) $fclose(in_file);
       in_file = 0;
+      // @each chip@
+      if (route_file != 0) $fclose(route_file);
+      route_file = 0;
+      // @end@
     end
     if ($value$plusargs("stalls=%s", name)) begin
       file = $fopen(name, "rb");
@@ -203,19 +263,32 @@ module blockcim_sim;
     if ($value$plusargs("in=%s", name)) in_file = $fopen(name, "rb");
     if ($value$plusargs("after=%s", name)) after_file = $fopen(name, "rb");
     if ($value$plusargs("out=%s", name)) out_file = $fopen(name, "w");
+    // @each chip@
+    if ($value$plusargs("route=%s", name)) route_file = $fopen(name, "rb");
+    if ($value$plusargs("out_route=%s", name)) out_route_file = $fopen(name, "w");
+    // @end@
     if ($value$plusargs("program=%s", program_name)) run_program(program_name);
     if (out_file != 0) begin
       write_outputs;
       file = out_file;
       out_file = 0;
       $fclose(file);
+      // @each chip@
+      if (out_route_file != 0) $fclose(out_route_file);
+      // @end@
     end
     if ($value$plusargs("results=%s", name)) begin
       results = $fopen(name, "w");
-      for (r = 0; r < REGISTERS; r = r + 1) begin
-        read_reg(r[4:0], value);
-        $fwrite(results, "%0d %0d\n", r, value);
+      for (c = 0; c < CORES; c = c + 1) begin
+        // @each chip@
+        reg_core <= c;
+        // @end@
+        for (r = 0; r < REGISTERS; r = r + 1) begin
+          read_reg(r[4:0], value);
+          $fwrite(results, "%0d %0d\n", 32 * c + r, value);
+        end
       end
+      $fwrite(results, "cycles %0d\n", cycles);
       $fwrite(results, "undefined %0d\n", undefined);
       $fclose(results);
     end
