@@ -54,21 +54,16 @@ def emit(params: Params, view: str = "both") -> dict[str, str]:
     if params.cores > 1:
         texts["blockcim_link.v"] = component_verilog(Link(params), "blockcim_link")
         texts["blockcim_chip.v"] = component_verilog(Chip(params), "blockcim_chip")
-    texts["blockcim_sim.v"] = _simulation(params)
+    texts["blockcim_sim.v"] = simulation(params)
     return texts
 
 
-def _simulation(params: Params) -> str:
+def simulation(params: Params) -> str:
     """The simulation top, of a core or of a chip."""
     values = {"STREAM": params.stream_bits, "BEATS": params.beats_per_word, "CORES": params.cores}
     values["CORE_BITS"] = index_bits(params.cores)
     chip = params.cores > 1
     return render("sim_top", values, core=not chip, chip=chip)
-
-
-def top(params: Params) -> str:
-    """The name of the module that a user instantiates."""
-    return "blockcim_chip" if params.cores > 1 else "blockcim_core"
 
 
 @functools.cache

@@ -218,9 +218,7 @@ def write(made: Chip, directory: str | Path) -> None:
             program.write_files(core, where / f"core_{number:02}")
         data = {
             "params.toml": made.params.to_toml().encode(),
-            "stream/input.bin": program.pack_elements(made.inputs, made.params).tobytes(),
-            "stream/after.bin": made.after.astype("<u4").tobytes(),
-            "stream/route.bin": made.route.astype("<u4").tobytes(),
+            **_streams(made),
             "chip.json": program.json_bytes(_description(made)),
             "report.json": program.json_bytes(made.report),
         }
@@ -266,7 +264,19 @@ def load(directory: str | Path) -> Chip:
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ConfigError(f"{where / 'chip.json'}: packet {error}: unknown or missing") from None
-    return Chip(params, cores, timing, report)
+    made = Chip(params, cores, timing, report)
+    for name, data in _streams(made).items():
+        if program.read_bytes(where / name) != data:
+            raise ConfigError(f"{where / name}: is not what chip.json and the cores say")
+    return made
+
+
+def _streams(made: Chip) -> dict[str, bytes]:
+    return {
+        "stream/input.bin": program.pack_elements(made.inputs, made.params).tobytes(),
+        "stream/after.bin": made.after.astype("<u4").tobytes(),
+        "stream/route.bin": made.route.astype("<u4").tobytes(),
+    }
 
 
 def _numbers(packets: list[dict], cores: list[list[StreamPacket]]) -> list[tuple[int, int]]:
@@ -279,4 +289,6 @@ def _numbers(packets: list[dict], cores: list[list[StreamPacket]]) -> list[tuple
             raise ValueError(f"{len(result)}")
         result.append((core, counts[core]))
         counts[core] += 1
+    if counts != [len(packets) for packets in cores]:
+        raise ValueError(f"{len(result)}")
     return result

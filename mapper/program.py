@@ -271,10 +271,10 @@ def load(directory: str | Path) -> Program:
     if not where.is_dir():
         raise ConfigError(f"{where}: no such program directory")
     params = Params.from_toml(where / "params.toml")
-    program = parse_program(_read(where / "program.bin"), params, str(where / "program.bin"))
+    program = parse_program(read_bytes(where / "program.bin"), params, str(where / "program.bin"))
     weights = _array(where / "weights/weights.bin", "i1", (params.tiles, params.rows, params.cols))
     constants = _array(where / "weights/const.bin", "<u8", (-1, params.lanes))
-    raw = _read(where / "stream/input.bin")
+    raw = read_bytes(where / "stream/input.bin")
     if len(raw) % (params.word_bits // 8):
         raise ConfigError(
             f"{where / 'stream/input.bin'}: not whole words of {params.word_bits} bits"
@@ -342,7 +342,8 @@ def _workload(info: dict, where: Path) -> Workload:
     )
 
 
-def _read(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """A file's content. Raises `ConfigError` naming it if it cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -352,7 +353,7 @@ def _read(path: Path) -> bytes:
 
 
 def _array(path: Path, kind: str, shape: tuple[int, ...]) -> np.ndarray:
-    data = _read(path)
+    data = read_bytes(path)
     size = np.dtype(kind).itemsize * int(np.prod([n for n in shape if n >= 0]))
     good = len(data) == size if -1 not in shape else len(data) % size == 0
     if not good:
@@ -363,7 +364,7 @@ def _array(path: Path, kind: str, shape: tuple[int, ...]) -> np.ndarray:
 def load_json(path: Path) -> dict:
     """A JSON file. Raises `ConfigError` naming it if it is missing or damaged."""
     try:
-        return json.loads(_read(path))
+        return json.loads(read_bytes(path))
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
 

@@ -43,7 +43,9 @@ def lint(directory: Path, view: str) -> Check:
         if "_macro_" not in p.name or view in p.name
         if p.name != "blockcim_sim.v"
     ]
-    command = [str(tool.path), "--lint-only", "-Wall", "--top-module", "blockcim_core"]
+    chip = (directory / "blockcim_chip.v").exists()
+    top = "blockcim_chip" if chip else "blockcim_core"
+    command = [str(tool.path), "--lint-only", "-Wall", "--top-module", top]
     command += [str(directory / "lint.vlt"), *map(str, sources)]
     result = subprocess.run(command, capture_output=True, text=True, env=tool.environ())
     lines = (result.stderr + result.stdout).strip().splitlines()
@@ -143,6 +145,12 @@ def verify(directory: str | Path, programs: int = 3) -> list[Check]:
     checks = [lint(where, view) for view in ("structural", "behavioural") if _has(where, view)]
     checks.append(icarus_compiles(where))
     texts = _texts(where, "behavioural" if _has(where, "behavioural") else "structural")
+    if params.cores > 1:
+        # Random programs run on one of the cores; `sim run` checks whole chips.
+        from gen.emit import simulation
+
+        params = params.replace(cores=1)
+        texts["blockcim_sim.v"] = simulation(params)
     for seed in range(programs):
         for stalls in (False, True):
             checks.append(run_random(params, "verilator", seed, stalls=stalls, texts=texts))
