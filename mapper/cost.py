@@ -164,7 +164,9 @@ def _table(name: str, values: dict) -> Table:
     unknown = set(values) - {"readout", "time", "energy", "power"}
     if unknown:
         raise ConfigError(f"{min(unknown)}: unknown key")
-    readout = values.get("readout")
+    if "readout" not in values:
+        raise ConfigError("readout: is missing")
+    readout = values["readout"]
     if readout not in DEFAULTS:
         raise ConfigError(f"readout: {readout!r} is not one of {', '.join(DEFAULTS)}")
     time = _section(values, "time", dict.fromkeys(TIMES, ("s",)))

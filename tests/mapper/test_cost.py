@@ -192,7 +192,7 @@ def test_a_file_of_ones_own(tmp_path):
         ("energy.macs", "heat.macs", "heat: unknown key"),
         ("time.clock", "time.mvm", "time.clock: is missing"),
         ('"digital"', '"optical"', "readout: 'optical' is not one of digital, adc"),
-        ('readout = "digital"\n', "", "readout: None is not one of"),
+        ('readout = "digital"\n', "", "readout: is missing"),
         (
             "[energy.macs]",
             "[energy]\nmacs = 3\n[energy.drains]",
