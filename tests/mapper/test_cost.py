@@ -112,6 +112,7 @@ def test_analog_table():
         assert found["stream_in"] == pytest.approx(1024e-5)
     assert table.cycles("mvm") == 100 and table.cycles("communication") == 10
     assert with_clock(table, 3).cycles("mvm") == 34
+    assert all(with_clock(table, 100 / n).cycles("mvm") == n for n in range(1, 200))
 
 
 def test_converters_need_a_price_of_their_resolution():

@@ -10,6 +10,10 @@ def test_prefixes():
     assert Quantity.of(1, "ms").to("us") == pytest.approx(1000)
 
 
+def test_prefixes_below_the_line():
+    assert Quantity.of(3, "nJ/us").to("mW") == pytest.approx(3)
+
+
 def test_time_does_not_add_to_energy():
     with pytest.raises(UnitError, match="s and J do not add up"):
         Quantity.of(1, "ns") + Quantity.of(1, "nJ")

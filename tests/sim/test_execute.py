@@ -135,6 +135,8 @@ def test_events_are_stored_and_cost_where_it_is_asked_for(directory, capsys):
     assert cost["energy_nj"] == pytest.approx(sum(cost["breakdown_nj"].values()))
     assert cost["table"] == "digital-sram" and cost["time_ns"] == 2 * report["cycles"]
     lines = {line.split()[0]: line for line in shown.splitlines()[1:]}
+    energies = [float(line.split()[1].replace(",", "")) for line in list(lines.values())[1:-1]]
+    assert energies == sorted(energies, reverse=True)
     assert f"{cost['energy_nj']:,.1f} nJ" in lines["digital-sram:"]
     assert f"{cost['breakdown_nj']['bit_macs']:,.2f} nJ" in lines["bit_macs"]
 
