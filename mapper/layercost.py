@@ -20,7 +20,6 @@ from . import workload as workloads
 from .compile import Compiler
 from .cost import Cost, Table, cost
 from .events import Events
-from .placement import monarch_strategy
 from .program import Program
 
 
@@ -32,6 +31,14 @@ class Layer:
     index: int
     count: int
     shape: tuple[tuple[tuple[int, int], ...], ...]
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """How weights become blocks (`mapper.pattern`) and where these go (`mapper.placement`)."""
+
+    strategy: str
+    policy: str
 
 
 @dataclass(frozen=True)
@@ -58,33 +65,30 @@ def layers(model: str) -> list[Layer]:
 
 
 class Layers:
-    """Executes layers; equal shapes, strategies, tokens and parameters are executed once.
+    """Executes layers; equal shapes, mappings, tokens and parameters are executed once.
 
     Parameters
     ----------
-    policy : str
-        How weights become Monarch, `mapper.pattern`; a strategy for dense weights has none.
     simulator : str
         Of `python -m sim run`.
     """
 
-    def __init__(self, policy: str, simulator: str = "iss"):
-        self.policy, self.simulator = policy, simulator
+    def __init__(self, simulator: str = "iss"):
+        self.simulator = simulator
         self._runs: dict[tuple, Run] = {}
 
-    def run(self, layer: Layer, strategy: str, params: Params, tokens: int) -> Run:
+    def run(self, layer: Layer, mapping: Mapping, params: Params, tokens: int) -> Run:
         """One layer, from params on with as many arrays as it takes. Raises `ConfigError` if it fails."""
-        key = (layer.shape, strategy, params, tokens)
+        key = (layer.shape, mapping, params, tokens)
         if key not in self._runs:
-            self._runs[key] = self._run(layer, strategy, params, tokens)
+            self._runs[key] = self._run(layer, mapping, params, tokens)
         return self._runs[key]
 
-    def _run(self, layer: Layer, strategy: str, params: Params, tokens: int) -> Run:
-        policy = self.policy if monarch_strategy(strategy) else "dense"
+    def _run(self, layer: Layer, mapping: Mapping, params: Params, tokens: int) -> Run:
         (work,) = workloads.build(
-            layer.model, [layer.index], params=params, policy=policy, tokens=tokens
+            layer.model, [layer.index], params=params, policy=mapping.policy, tokens=tokens
         )
-        program = Compiler(strategy, params).compile(work)
+        program = Compiler(mapping.strategy, params).compile(work)
         report = simulate(program, self.simulator)
         return Run(report["arrays"], tokens, program.params, Events.from_dict(report["events"]))
 

@@ -13,7 +13,7 @@ from rtl.spec.params import ConfigError, Params
 from . import layercost
 from .bounds import STREAMING_TOKENS
 from .cost import Table, load
-from .layercost import Layer, Layers, Run
+from .layercost import Layer, Layers, Mapping, Run
 from .models import MODELS
 from .placement import STRATEGIES, monarch_strategy, place
 from .workload import shapes
@@ -32,8 +32,13 @@ POLICY = "pad"
 
 #: Tokens of a run: pipelined, one after the other into the same layer; and one alone, R and L in series.
 MODES = {"pipelined": STREAMING_TOKENS, "in series": 1}
-#: The paper's gains over linear: latency and energy [N].
-GAINS = {"sparsemap": (1.59, 1.6), "densemap": (1.73, 1.74)}
+#: Mappings that figure 7 compares: the paper's three, and rectangular Monarch without padding.
+MAPPINGS = {
+    **{s: Mapping(s, POLICY if monarch_strategy(s) else "dense") for s in STRATEGIES},
+    "densemap rect": Mapping("densemap", "rect"),
+}
+#: The paper's gains over linear, latency and energy [N]; it has no rectangular Monarch.
+GAINS = {"sparsemap": (1.59, 1.6), "densemap": (1.73, 1.74), "densemap rect": (None, None)}
 
 _LATENCY = {
     "pipelined": "the paper gains conversion time, which goes with the converters' bits; digital arrays have none, and "
@@ -195,7 +200,7 @@ def arrays_rows(models: Iterable[str], setup: Setup) -> Iterator[Row]:
         )
 
 
-#: Executed layers by model, mode and strategy.
+#: Executed layers by model, mode and mapping.
 Executed = dict[tuple[str, str, str], list[tuple[Layer, Run]]]
 
 
@@ -208,23 +213,24 @@ def cost_rows(models: Iterable[str], setup: Setup) -> Iterator[Row]:
     executed = _execute(models, setup)
     for name in models:
         for mode in MODES:
-            found = {s: executed[name, mode, s] for s in STRATEGIES}
+            found = {mapping: executed[name, mode, mapping] for mapping in MAPPINGS}
             yield from _costs(name, mode, found, table)
 
 
 def _execute(models: list[str], setup: Setup) -> Executed:
-    runner = Layers(POLICY, setup.simulator)
+    runner = Layers(setup.simulator)
     jobs = [
-        (name, mode, strategy, layer)
+        (name, mode, mapping, layer)
         for name in models
         for layer in layercost.layers(name)
         for mode in MODES
-        for strategy in STRATEGIES
+        for mapping in MAPPINGS
     ]
     done: Executed = {}
-    for name, mode, strategy, layer in setup.progress(jobs):
-        run = runner.run(layer, strategy, Params.load(MODELS[name].preset), MODES[mode])
-        done.setdefault((name, mode, strategy), []).append((layer, run))
+    for name, mode, mapping, layer in setup.progress(jobs):
+        params = Params.load(MODELS[name].preset)
+        run = runner.run(layer, MAPPINGS[mapping], params, MODES[mode])
+        done.setdefault((name, mode, mapping), []).append((layer, run))
     return done
 
 
@@ -232,23 +238,23 @@ def _costs(name: str, mode: str, found: dict[str, list[tuple[Layer, Run]]], tabl
     """Rows of one model: what a token costs in a mean layer, and what sparse mappings gain."""
 
     def mean(what: Callable[[Run], float]) -> dict[str, float]:
-        return {strategy: layercost.mean(runs, what) for strategy, runs in found.items()}
+        return {mapping: layercost.mean(runs, what) for mapping, runs in found.items()}
 
     time = mean(lambda run: run.cost(table).time.to("ns"))
     energy = mean(lambda run: run.cost(table).energy.to("nJ"))
     array_time = mean(lambda run: run.arrays * run.cost(table).time.to("ns"))
-    for strategy in found:
-        yield Row("7", name, f"ns a token, {strategy}, {mode}", time[strategy])
-    for strategy in found:
-        yield Row("7", name, f"nJ a token, {strategy}, {mode}", energy[strategy])
-    for strategy, (latency, power) in GAINS.items():
+    for mapping in found:
+        yield Row("7", name, f"ns a token, {mapping}, {mode}", time[mapping])
+    for mapping in found:
+        yield Row("7", name, f"nJ a token, {mapping}, {mode}", energy[mapping])
+    for mapping, (latency, power) in GAINS.items():
         for what, values, paper, note in (
             ("latency", time, latency, _LATENCY[mode]),
             ("energy", energy, power, _ENERGY),
             ("array-time", array_time, None, _ARRAY_TIME),
         ):
-            gain = values["linear"] / values[strategy]
-            yield Row("7", name, f"{what}, linear / {strategy}, {mode}", gain, paper, note)
+            gain = values["linear"] / values[mapping]
+            yield Row("7", name, f"{what}, linear / {mapping}, {mode}", gain, paper, note)
 
 
 #: Rows by figure.

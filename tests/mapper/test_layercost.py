@@ -8,13 +8,14 @@ from mapper import layercost, models, study
 from mapper.compile import Compiler
 from mapper.cost import cost, load
 from mapper.events import Events
-from mapper.layercost import Layer, Layers, Run, layers, simulate
+from mapper.layercost import Layer, Layers, Mapping, Run, layers, simulate
 from mapper.models import MODELS, Model
 from mapper.workload import build
 from rtl.spec.params import ConfigError, Params
 from sim.execute import run_iss
 
 TINY = Params.load("tiny")
+LINEAR, DENSEMAP = Mapping("linear", "dense"), Mapping("densemap", "pad")
 SMALL = Model("small", 3, 16, 32, 2, "tiny")
 
 
@@ -39,8 +40,7 @@ def program(strategy: str = "densemap", tokens: int = 2):
 
 def test_a_run_counts_what_the_iss_counts(small):
     made = program()
-    runner = Layers("pad")
-    run = runner.run(small, "densemap", TINY, 2)
+    run = Layers().run(small, DENSEMAP, TINY, 2)
     assert run.events == run_iss(made).events and run.events.macs > 0
     assert (run.arrays, run.tokens) == (made.report["arrays"], 2)
     assert run.params == made.params
@@ -56,12 +56,12 @@ def test_equal_runs_are_executed_once(small, monkeypatch):
         return {"arrays": 1, "events": Events(macs=len(calls)).as_dict()}
 
     monkeypatch.setattr(layercost, "simulate", fake)
-    runner = Layers("pad", "icarus")
+    runner = Layers("icarus")
     twin = dataclasses.replace(small, count=5)
-    first = runner.run(small, "linear", TINY, 1)
-    assert runner.run(twin, "linear", TINY, 1) is first
-    assert runner.run(small, "linear", TINY, 2) is not first
-    assert runner.run(small, "densemap", TINY, 1) is not first
+    first = runner.run(small, LINEAR, TINY, 1)
+    assert runner.run(twin, LINEAR, TINY, 1) is first
+    assert runner.run(small, LINEAR, TINY, 2) is not first
+    assert runner.run(small, DENSEMAP, TINY, 1) is not first
     assert calls == [("linear", 1, "icarus"), ("linear", 2, "icarus"), ("densemap", 1, "icarus")]
 
 
@@ -91,16 +91,16 @@ def test_figure_7(monkeypatch):
     """Gains are quotients of what the rows before say; the paper's numbers stand beside all of them."""
     made = {}
 
-    def fake(self, layer, strategy, params, tokens):
+    def fake(self, layer, mapping, params, tokens):
         n = len(made) + 1
         events = Events(cycles=1000 * n * tokens, bit_macs=10**6 * n * tokens)
-        return made.setdefault((layer.index, strategy, tokens), Run(n, tokens, params, events))
+        return made.setdefault((layer.index, mapping, tokens), Run(n, tokens, params, events))
 
     monkeypatch.setattr(Layers, "run", fake)
     rows = {row.what: row for row in study.cost_rows(["bart-large"], study.Setup())}
-    assert len(made) == 2 * 2 * 3
+    assert len(made) == 2 * 2 * 4
     for mode, tokens in study.MODES.items():
-        for strategy in ("sparsemap", "densemap"):
+        for strategy in study.GAINS:
             for what, unit, paper in zip(
                 ("latency", "energy"), ("ns", "nJ"), study.GAINS[strategy], strict=True
             ):
@@ -108,11 +108,11 @@ def test_figure_7(monkeypatch):
                 ours = [rows[f"{unit} a token, {s}, {mode}"].ours for s in ("linear", strategy)]
                 assert gain.ours == pytest.approx(ours[0] / ours[1])
                 assert gain.paper == paper and gain.note
-        runs = [made[index, "densemap", tokens] for index in (0, 12)]
+        runs = [made[index, DENSEMAP, tokens] for index in (0, 12)]
         # Two kinds of layers, twelve each; 2 ns a cycle.
         mean = sum(run.events.cycles / tokens for run in runs) / 2 * 2
         assert rows[f"ns a token, densemap, {mode}"].ours == pytest.approx(mean)
-        linear = [made[index, "linear", tokens] for index in (0, 12)]
+        linear = [made[index, LINEAR, tokens] for index in (0, 12)]
         area = [sum(r.arrays * r.events.cycles for r in own) for own in (linear, runs)]
         found = rows[f"array-time, linear / densemap, {mode}"].ours
         assert found == pytest.approx(area[0] / area[1])
@@ -120,9 +120,9 @@ def test_figure_7(monkeypatch):
 
 def test_a_decoded_token_of_gpt2_medium():
     """Cycles as the ISS counts them, MACs as the shapes say: the README's figures at 128 lanes."""
-    (layer,), runner = layers("gpt2-medium"), Layers("pad")
+    (layer,), runner = layers("gpt2-medium"), Layers()
     params = Params.load(MODELS["gpt2-medium"].preset)
-    linear, densemap = (runner.run(layer, s, params, 1) for s in ("linear", "densemap"))
+    linear, densemap = (runner.run(layer, m, params, 1) for m in (LINEAR, DENSEMAP))
     assert (linear.arrays, densemap.arrays) == (192, 20)
     assert linear.events.macs == 12 * 1024**2
     # Two factors of 32 blocks for 1024; for 4096, blocks and granules that see more than padding.
@@ -130,3 +130,9 @@ def test_a_decoded_token_of_gpt2_medium():
         64 + 32
     )
     assert linear.events.cycles / densemap.events.cycles == pytest.approx(1.20, abs=0.01)
+
+
+def test_wrong_prices_stop_before_the_first_layer(monkeypatch):
+    monkeypatch.setattr(Layers, "run", lambda *_: pytest.fail("executed"))
+    with pytest.raises(ConfigError, match="prices of 'adc' do not fit"):
+        study.rows(["7"], ["gpt2-medium"], study.Setup(prices="analog-pcm"))
