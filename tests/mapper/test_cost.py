@@ -53,8 +53,8 @@ def test_half_the_work_costs_half():
 def test_no_work_costs_leakage_alone():
     idle = cost(Events(cycles=1000), DIGITAL, P)
     assert set(nano(idle.dynamic).values()) == {0.0}
-    # 20 arrays of 50 uW and a core of 200 uW for 2 us.
-    assert idle.energy.to("nJ") == pytest.approx((20 * 50e-6 + 200e-6) * 2000)
+    # 20 arrays of 50 uW and a core of 430 uW for 2 us.
+    assert idle.energy.to("nJ") == pytest.approx((20 * 50e-6 + 430e-6) * 2000)
     assert idle.unpriced == ()
 
 
