@@ -2,9 +2,12 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+
+from tqdm import tqdm
 
 from . import plot
 
@@ -12,9 +15,11 @@ _EPILOG = """\
 examples:
   python -m mapper study
   python -m mapper study --figures 6 --models bert-large,gpt2-medium
+  python -m mapper study --figures 7 --cost my-prices.toml
   python -m mapper study -o build/study        # table, JSON and pictures too
 
-Shapes only, no weights: seconds. Figures: 2b, parameters and FLOPs; 6, arrays and utilisation.
+Figures: 2b, parameters and FLOPs; 6, arrays and utilisation: shapes only, seconds. 7, latency and energy: layers of
+random weights are compiled and executed (`python -m sim run`), a minute or two.
 """
 
 
@@ -28,8 +33,14 @@ def add_parser(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add.add_argument("--figures", metavar="LIST", help="2b, 6; default: all")
+    add.add_argument("--figures", metavar="LIST", help="2b, 6, 7; default: all")
     add.add_argument("--models", metavar="LIST", help="default: the three of the paper")
+    add.add_argument(
+        "--simulator", default="iss", help="what executes layers: iss (default), verilator, icarus"
+    )
+    add.add_argument(
+        "--cost", metavar="NAME|FILE", default="digital-sram", help="prices (default: digital-sram)"
+    )
     add.add_argument("--json", action="store_true", help="print the rows as JSON")
     add.add_argument("-o", "--output", metavar="DIR", help="write study.json, study.md, fig*.svg")
     add.set_defaults(run=run)
@@ -43,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
 
     figures = args.figures.split(",") if args.figures else list(study.FIGURES)
     models = args.models.split(",") if args.models else list(study.TOKENS)
-    rows = study.rows(figures, models)
+    rows = study.rows(figures, models, study.Setup(args.simulator, args.cost, _progress))
     text = json.dumps([{**asdict(r), "deviation": r.deviation} for r in rows], indent=1)
     if args.output:
         folder = Path(args.output)
@@ -54,6 +65,10 @@ def run(args: argparse.Namespace) -> None:
     print(text if args.json else _table(rows))
     if args.output and not args.json:
         print(f"-> {args.output}")
+
+
+def _progress(jobs: list) -> Iterable:
+    return tqdm(jobs, desc="layers", unit="run", disable=not sys.stderr.isatty(), leave=False)
 
 
 def _cells(row) -> tuple[str, ...]:
@@ -96,18 +111,19 @@ def _markdown(rows: Sequence) -> str:
 
 def _plot(figure: str, rows: Sequence, path: Path) -> None:
     kinds = list(dict.fromkeys(row.what.split(",")[0] for row in rows))
+    groups = [[row for row in rows if row.what.split(",")[0] == kind] for kind in kinds]
+    height = max(3.8, 0.35 * max(map(len, groups)))
     drawing, axes = plot.pyplot().subplots(
-        1, len(kinds), figsize=(4.6 * len(kinds), 3.8), squeeze=False
+        1, len(kinds), figsize=(4.6 * len(kinds), height), squeeze=False
     )
-    for axis, kind in zip(axes[0], kinds, strict=True):
-        shown = [row for row in rows if row.what.split(",")[0] == kind]
+    for axis, kind, shown in zip(axes[0], kinds, groups, strict=True):
         labels = [f"{r.model}\n{r.what.removeprefix(kind).strip(', ')}" for r in shown]
         places = range(len(shown))
         axis.barh(places, [r.ours for r in shown], height=0.6, label="ours")
         told = [(r.paper, at) for at, r in zip(places, shown, strict=True) if r.paper is not None]
         if told:
             axis.scatter(*zip(*told, strict=True), color="black", marker="|", s=200, label="paper")
-            axis.legend()
+            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2)
         axis.set_yticks(places, labels, fontsize=7)
         axis.invert_yaxis()
         axis.set_title(kind)

@@ -12,7 +12,7 @@ from .layout import Placement
 from .lower import Lowered
 
 #: Keys that only a run on a simulator can fill.
-RUN_KEYS = ("cycles", "outputs_checked", "mismatches", "simulator")
+RUN_KEYS = ("cycles", "outputs_checked", "mismatches", "simulator", "events", "cost")
 
 
 def build(

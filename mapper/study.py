@@ -1,14 +1,19 @@
 """`python -m mapper study`: figures of arXiv 2510.11192 from the mapper's own placements, beside the paper's numbers.
 
 Figure 2b: parameters and FLOPs of dense models and of their Monarch form. Figure 6: arrays and utilisation of the
-three strategies. What the paper says is tagged with where it comes from: A, its abstract; N, notes of others on it.
+three strategies. Figure 7: latency and energy, from layers that a simulator executes. What the paper says is tagged
+with where it comes from: A, its abstract; N, notes of others on it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from rtl.spec.params import ConfigError, Params
 
+from . import layercost
+from .bounds import STREAMING_TOKENS
+from .cost import Table, load
+from .layercost import Layer, Layers, Mapping, Run
 from .models import MODELS
 from .placement import STRATEGIES, monarch_strategy, place
 from .workload import shapes
@@ -23,6 +28,38 @@ EMBEDDINGS = {
 }
 #: The policy of the paper.
 POLICY = "pad"
+
+
+#: Tokens of a run: pipelined, one after the other into the same layer; and one alone, R and L in series.
+MODES = {"pipelined": STREAMING_TOKENS, "in series": 1}
+#: Mappings that figure 7 compares: the paper's three, and rectangular Monarch without padding.
+MAPPINGS = {
+    **{s: Mapping(s, POLICY if monarch_strategy(s) else "dense") for s in STRATEGIES},
+    "densemap rect": Mapping("densemap", "rect"),
+}
+#: The paper's gains over linear, latency and energy [N]; it has no rectangular Monarch.
+GAINS = {"sparsemap": (1.59, 1.6), "densemap": (1.73, 1.74), "densemap rect": (None, None)}
+
+_LATENCY = {
+    "pipelined": "the paper gains conversion time, which goes with the converters' bits; digital arrays have none, and "
+    "both mappings move the same vectors through the same lanes, factors also those between R and L",
+    "in series": "no converters here: a dense array takes a step for each row group, a block one or two; loads, drains "
+    "and streams are the same and hide most of that",
+}
+_ENERGY = (
+    "digital arrays pay for multiplications, which factors save; analog ones for conversions, which cost 1.8 times "
+    "(8 b / 5 b) or 1.6 times (8 b / 3 b) less each"
+)
+_ARRAY_TIME = "arrays x time, what a mapping costs in silicon"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How figures are measured: simulator, prices (`mapper.cost`), and what wraps a slow loop to show progress."""
+
+    simulator: str = "iss"
+    prices: str = "digital-sram"
+    progress: Callable[[list], Iterable] = iter
 
 
 @dataclass(frozen=True)
@@ -105,7 +142,7 @@ def arrays(name: str, strategy: str, params: Params) -> Arrays:
     return Arrays(tiles, stored, tiles * params.rows * params.cols)
 
 
-def sizes_rows(models: Iterable[str]) -> Iterator[Row]:
+def sizes_rows(models: Iterable[str], setup: Setup) -> Iterator[Row]:
     """Figure 2b."""
     told = {"bert-large": (8.0, 5.7)}
     for name in models:
@@ -136,7 +173,7 @@ def sizes_rows(models: Iterable[str]) -> Iterator[Row]:
             yield Row("2b", name, f"FLOPs, decode at {tokens}", found.flops(tokens))
 
 
-def arrays_rows(models: Iterable[str]) -> Iterator[Row]:
+def arrays_rows(models: Iterable[str], setup: Setup) -> Iterator[Row]:
     """Figure 6."""
     fills = {strategy: [] for strategy in STRATEGIES}
     saved: dict[str, list[float]] = {"linear": [], "sparsemap": []}
@@ -163,16 +200,74 @@ def arrays_rows(models: Iterable[str]) -> Iterator[Row]:
         )
 
 
+#: Executed layers by model, mode and mapping.
+Executed = dict[tuple[str, str, str], list[tuple[Layer, Run]]]
+
+
+def cost_rows(models: Iterable[str], setup: Setup) -> Iterator[Row]:
+    """Figure 7, of a mean layer and a token."""
+    table = load(setup.prices)
+    models = list(models)
+    for name in models:
+        table.check(Params.load(MODELS[name].preset))
+    executed = _execute(models, setup)
+    for name in models:
+        for mode in MODES:
+            found = {mapping: executed[name, mode, mapping] for mapping in MAPPINGS}
+            yield from _costs(name, mode, found, table)
+
+
+def _execute(models: list[str], setup: Setup) -> Executed:
+    runner = Layers(setup.simulator)
+    jobs = [
+        (name, mode, mapping, layer)
+        for name in models
+        for layer in layercost.layers(name)
+        for mode in MODES
+        for mapping in MAPPINGS
+    ]
+    done: Executed = {}
+    for name, mode, mapping, layer in setup.progress(jobs):
+        params = Params.load(MODELS[name].preset)
+        run = runner.run(layer, MAPPINGS[mapping], params, MODES[mode])
+        done.setdefault((name, mode, mapping), []).append((layer, run))
+    return done
+
+
+def _costs(name: str, mode: str, found: dict[str, list[tuple[Layer, Run]]], table: Table):
+    """Rows of one model: what a token costs in a mean layer, and what sparse mappings gain."""
+
+    def mean(what: Callable[[Run], float]) -> dict[str, float]:
+        return {mapping: layercost.mean(runs, what) for mapping, runs in found.items()}
+
+    time = mean(lambda run: run.cost(table).time.to("ns"))
+    energy = mean(lambda run: run.cost(table).energy.to("nJ"))
+    array_time = mean(lambda run: run.arrays * run.cost(table).time.to("ns"))
+    for mapping in found:
+        yield Row("7", name, f"ns a token, {mapping}, {mode}", time[mapping])
+    for mapping in found:
+        yield Row("7", name, f"nJ a token, {mapping}, {mode}", energy[mapping])
+    for mapping, (latency, power) in GAINS.items():
+        for what, values, paper, note in (
+            ("latency", time, latency, _LATENCY[mode]),
+            ("energy", energy, power, _ENERGY),
+            ("array-time", array_time, None, _ARRAY_TIME),
+        ):
+            gain = values["linear"] / values[mapping]
+            yield Row("7", name, f"{what}, linear / {mapping}, {mode}", gain, paper, note)
+
+
 #: Rows by figure.
-FIGURES = {"2b": sizes_rows, "6": arrays_rows}
+FIGURES = {"2b": sizes_rows, "6": arrays_rows, "7": cost_rows}
 
 
-def rows(figures: Iterable[str], models: Iterable[str]) -> list[Row]:
+def rows(figures: Iterable[str], models: Iterable[str], setup: Setup | None = None) -> list[Row]:
     """All rows. Raises `ConfigError` for an unknown figure, and a model that is none of the paper's."""
+    setup = Setup() if setup is None else setup
     for figure in figures:
         if figure not in FIGURES:
             raise ConfigError(f"figures: {figure!r} is not one of {', '.join(FIGURES)}")
     for name in models:
         if name not in TOKENS:
             raise ConfigError(f"models: {name!r} is not one of {', '.join(TOKENS)}")
-    return [row for figure in figures for row in FIGURES[figure](models)]
+    return [row for figure in figures for row in FIGURES[figure](models, setup)]

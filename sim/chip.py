@@ -11,7 +11,9 @@ from mapper import program as program_files
 from mapper.bounds import efficiency
 from mapper.chip import Chip, replay_chip, routes
 from mapper.chipcycles import ChipTiming
+from mapper.cost import Table, cost
 from mapper.cycles import CycleModel
+from mapper.events import Events
 from rtl.spec.isa import Error, Instr, Op, make
 from rtl.spec.params import ConfigError
 from rtl.spec.regmap import MAGIC
@@ -33,16 +35,21 @@ class _Untimed(CycleModel):
         pass
 
 
-def outputs_of(made: Chip) -> list[np.ndarray]:
-    """Output words of every core, int8 (words, lanes), from the encoded programs on the ISS."""
-    result = []
+def run_cores(made: Chip) -> tuple[list[np.ndarray], Events]:
+    """Output words of every core, int8 (words, lanes), from the encoded programs on the ISS; events of all together.
+
+    Cycles are not among them.
+    """
+    result, events = [], Events()
     for number, core in enumerate(made.cores):
         iss = Iss(core.params, core.weights, core.constants)
         found = iss.run(core.instructions, core.inputs, timing=_Untimed)
         if found.error:
             raise ConfigError(f"core {number}: stops with {found.error.name} at pc {found.pc}")
         result.append(found.outputs)
-    return result
+        events += found.events
+    events.cycles = 0
+    return result, events
 
 
 def execute(
@@ -51,6 +58,7 @@ def execute(
     *,
     stalls: np.ndarray | None = None,
     dump: Path | None = None,
+    prices: Table | None = None,
 ) -> Outcome:
     """Run a chip directory and compare; the report in the directory is extended.
 
@@ -58,10 +66,13 @@ def execute(
     or the run fails.
     """
     made = chip_files.load(directory)
+    if prices is not None:
+        prices.check(made.params)
     pattern = np.zeros(0, np.uint8) if stalls is None else stalls
     start = time.perf_counter()
     timing = replay_chip(made, pattern & 1, pattern >> 1 & 1)
-    outputs, cycles = outputs_of(made), timing.cycles
+    (outputs, events), cycles = run_cores(made), timing.cycles
+    events.cycles = cycles
     wall, busy = time.perf_counter() - start, timing.busy
     differing = ""
     if simulator != "iss":
@@ -74,8 +85,11 @@ def execute(
             differing = f"core {number}, layer {core.workload.layer}: {first}"
     total = {name: sum(core[name] for core in busy) for name in busy[0]}
     outcome = Outcome(
-        simulator, cycles, timing.cycles, checked, wrong, differing, wall, total, bool(differing)
+        simulator, cycles, timing.cycles, checked, wrong, differing, wall, total, events
     )
+    outcome.differs = bool(differing)
+    if prices is not None:
+        outcome.cost = cost(events, prices, made.params)
     if stalls is None:
         program_files.write_report(_extended(made, outcome), directory)
     return outcome
@@ -165,4 +179,6 @@ def _extended(made: Chip, outcome: Outcome) -> dict:
         "busy": outcome.busy,
         "cycles_per_second": outcome.cycles_per_second,
         "wall_s": outcome.wall_s,
+        "events": outcome.events.as_dict(),
+        **({"cost": outcome.cost.as_dict()} if outcome.cost is not None else {}),
     }

@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+from mapper import cost as costs
 from mapper.chip import is_chip
 from mapper.cli import Parser, run_command
 from mapper.cycles import random_stalls
@@ -18,6 +19,7 @@ examples:
   python -m sim run build/program --simulator verilator --stalls 0.3 --json
   python -m sim run build/program --simulator icarus --front-door --dump waves.fst
   python -m sim run build/program --simulator iss --trace timeline.json
+  python -m sim run build/program --simulator iss --cost digital-sram
   python -m sim report build/program
   python -m sim verify build/gen
   python -m sim fuzz -n 20
@@ -55,19 +57,26 @@ def _add_run(commands) -> None:
     run.add_argument(
         "--trace", type=Path, metavar="FILE", help="write the timeline (JSON, for ui.perfetto.dev)"
     )
+    _add_cost(run, "energy and time by the prices of a table")
     run.add_argument("--json", action="store_true", help="print the extended report")
     run.set_defaults(run=_run)
 
 
 def _add_report(commands) -> None:
     report = commands.add_parser(
-        "report", help="one HTML page about a program: numbers, bounds, timeline, occupancy"
+        "report", help="one HTML page about a program: numbers, bounds, timeline, cost, occupancy"
     )
     report.add_argument("directory", metavar="DIR", help="program directory of `mapper compile`")
     report.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="default: DIR/report.html"
     )
+    _add_cost(report, "prices; default: those of the last run, or of its kind of readout")
     report.set_defaults(run=_report)
+
+
+def _add_cost(command, text: str) -> None:
+    names = ", ".join(path.stem for path in sorted(costs.FOLDER.glob("*.toml")))
+    command.add_argument("--cost", metavar="NAME|FILE", help=f"{text} ({names}, or a TOML file)")
 
 
 def _add_verify(commands) -> None:
@@ -114,8 +123,9 @@ def _run(args) -> int:
             raise ConfigError(f"stalls: {args.stalls} is outside 0..1 (1 never moves)")
         stalls = random_stalls(args.seed, rate=args.stalls)
         stalls = stalls | random_stalls(args.seed + 1, rate=args.stalls) << 1
+    prices = costs.load(args.cost) if args.cost else None
     if is_chip(args.directory):
-        outcome = _run_chip(args, stalls)
+        outcome = _run_chip(args, stalls, prices)
     else:
         outcome = execute(
             args.directory,
@@ -125,6 +135,7 @@ def _run(args) -> int:
             view=args.view,
             dump=args.dump,
             trace=args.trace,
+            prices=prices,
         )
     if args.json:
         print((Path(args.directory) / "report.json").read_text(), end="")
@@ -134,26 +145,43 @@ def _run(args) -> int:
             f"{outcome.outputs_checked} outputs checked, {outcome.mismatches} mismatches, "
             f"{outcome.cycles_per_second / 1000:,.0f} kcycles/s"
         )
+        if outcome.cost is not None:
+            print("\n".join(cost_lines(outcome.cost)))
     if outcome.first:
         print(f"first difference: {outcome.first}", file=sys.stderr)
     return 0 if outcome.good else 1
 
 
-def _run_chip(args, stalls):
+def cost_lines(cost: costs.Cost) -> list[str]:
+    """Time, energy, and the energy of each item from the largest down."""
+    total = cost.energy.to("nJ")
+    lines = [f"{cost.table}: {cost.time.to('ns'):,.0f} ns, {total:,.1f} nJ"]
+    for name, energy in sorted(cost.breakdown.items(), key=lambda item: -item[1].value):
+        if energy.value:
+            share = energy.to("nJ") / total
+            lines.append(f"  {name:16} {energy.to('nJ'):12,.2f} nJ {share:7.1%}")
+    if cost.unpriced:
+        lines.append(f"  without a price: {', '.join(cost.unpriced)}")
+    return lines
+
+
+def _run_chip(args, stalls, prices):
     from . import chip
 
     if args.front_door or args.view == "structural":
         raise ConfigError("chip: weights come through the back door of the behavioural view only")
     if args.trace is not None:
         raise ConfigError("trace: is of one core; run a program directory of one layer")
-    return chip.execute(args.directory, args.simulator, stalls=stalls, dump=args.dump)
+    return chip.execute(
+        args.directory, args.simulator, stalls=stalls, dump=args.dump, prices=prices
+    )
 
 
 def _report(args) -> None:
     from .page import write
 
     output = args.output or Path(args.directory) / "report.html"
-    write(args.directory, output)
+    write(args.directory, output, args.cost)
     print(f"-> {output}")
 
 

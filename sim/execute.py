@@ -12,7 +12,9 @@ import numpy as np
 from mapper import program as program_files
 from mapper.atomic import write_text
 from mapper.bounds import efficiency
+from mapper.cost import Cost, Table, cost
 from mapper.cycles import CycleModel
+from mapper.events import Events
 from mapper.program import Program, StreamPacket
 from rtl.spec.isa import Error, Op, make
 from rtl.spec.params import ConfigError, Params
@@ -27,7 +29,7 @@ SIMULATORS = ("iss", "verilator", "icarus")
 
 @dataclass
 class Outcome:
-    """A run: its cycles and those of the ISS, mismatches, the first of them in words, speed."""
+    """A run: its cycles and those of the ISS, mismatches, the first of them in words, speed, events, cost."""
 
     simulator: str
     cycles: int
@@ -37,6 +39,8 @@ class Outcome:
     first: str
     wall_s: float
     busy: dict[str, int]
+    events: Events  #: as the ISS counts them, in cycles equal to those of RTL
+    cost: Cost | None = None
     differs: bool = False  #: in something else than outputs and total cycles
 
     @property
@@ -102,6 +106,7 @@ def execute(
     view: str = "behavioural",
     dump: Path | None = None,
     trace: Path | None = None,
+    prices: Table | None = None,
 ) -> Outcome:
     """Run a program directory and compare; the report in the directory is extended.
 
@@ -113,14 +118,18 @@ def execute(
     view : structural or behavioural macro
     dump : file for the waves (FST)
     trace : file for the timeline of all units (JSON, see sim/timeline.py)
+    prices : what events cost, see mapper/cost.py
 
-    Raises `ConfigError` if the directory is damaged, the simulator is missing, or the run fails.
+    Raises `ConfigError` if the directory is damaged, the simulator is missing, the prices are of other hardware, or
+    the run fails.
     """
     if simulator not in SIMULATORS:
         raise ConfigError(f"simulator: {simulator!r} is not one of {', '.join(SIMULATORS)}")
     if dump is not None and simulator == "iss":
         raise ConfigError("dump: the ISS has no waves; use verilator or icarus")
     program = program_files.load(directory)
+    if prices is not None:
+        prices.check(program.params)
     start = time.perf_counter()
     reference = run_iss(program, stalls, Recorder if trace else CycleModel)
     wall = time.perf_counter() - start
@@ -136,7 +145,12 @@ def execute(
     if trace is not None:
         title = f"{program.report['model']} layer {program.report['layer']}, {program.report['strategy']}"
         write_text(trace, chrome_trace(reference.spans, title))
-    outcome = Outcome(simulator, cycles, reference.cycles, checked, wrong, first, wall, busy)
+    events = reference.events
+    outcome = Outcome(
+        simulator, cycles, reference.cycles, checked, wrong, first, wall, busy, events
+    )
+    if prices is not None:
+        outcome.cost = cost(events, prices, program.params)
     if stalls is None:
         program_files.write_report(_extended(program, outcome), directory)
     return outcome
@@ -256,7 +270,10 @@ def _extended(program: Program, outcome: Outcome) -> dict:
         "mismatches": outcome.mismatches,
         "simulator": outcome.simulator,
         "busy": outcome.busy,
+        "events": outcome.events.as_dict(),
         "cycles_per_second": outcome.cycles_per_second,
         "wall_s": outcome.wall_s,
     }
+    if outcome.cost is not None:
+        report["cost"] = outcome.cost.as_dict()
     return report

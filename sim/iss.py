@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from mapper.cycles import CycleModel, drain_values, fields
+from mapper.events import Events
 from mapper.program import pack_elements
 from rtl.spec.isa import Error, Instr, Op, decode
 from rtl.spec.numeric import signed_range
@@ -18,7 +19,7 @@ from rtl.spec.params import ConfigError, Params
 
 @dataclass
 class Result:
-    """What a run leaves: output words (n, lanes) of elements, cycles, error and its pc, busy counters."""
+    """What a run leaves: output words (n, lanes) of elements, cycles, error and its pc, busy counters, events."""
 
     outputs: np.ndarray
     cycles: int
@@ -26,6 +27,7 @@ class Result:
     pc: int
     busy: dict[str, int] = field(default_factory=dict)
     issued: int = 0
+    events: Events = field(default_factory=Events)
     spans: list = field(default_factory=list)  #: of `sim.timeline`, if they were recorded
 
 
@@ -137,6 +139,7 @@ class Iss:
         self.rows = np.zeros((2, t, g, b), np.int8)
         self.acc = np.zeros((2, t, h, b), np.int64)
         self._kept = np.zeros(0, np.int8)
+        self.events = Events()  #: of the last run
 
     def run(
         self,
@@ -166,6 +169,7 @@ class Iss:
         self.inputs = np.zeros((0, p.lanes), np.int8) if inputs is None else inputs
         self._taken, self._outputs = 0, []
         self._kept = np.zeros(0, np.int8)
+        self.events = Events()
         self.row_bank = np.zeros(p.tiles, np.int64)
         self.newest, self.oldest = np.ones(p.tiles, np.int64), np.zeros(p.tiles, np.int64)
         self.rot = np.zeros((2, p.tiles), np.int64)
@@ -176,8 +180,9 @@ class Iss:
         outputs = (
             np.concatenate(self._outputs) if self._outputs else np.zeros((0, p.lanes), np.int8)
         )
+        self.events.cycles, self.events.instructions = model.cycle, issued
         spans = getattr(model, "spans", [])
-        return Result(outputs, model.cycle, error, pc, model.busy, issued, spans)
+        return Result(outputs, model.cycle, error, pc, model.busy, issued, self.events, spans)
 
     def _execute(self, program, model, length, limit):
         """Issue instructions in order; returns (error, pc, issued)."""
@@ -233,8 +238,11 @@ class Iss:
     def _act(self, op: Op, f: dict, ea: int) -> None:
         if op == Op.RECV:
             self.buffer[ea : ea + f["words"]] = self._take(f["words"])
+            self.events.buffer_writes += f["words"]
         elif op == Op.SEND:
             self._outputs.append(self.buffer[ea : ea + f["words"]].copy())
+            self.events.buffer_reads += f["words"]
+            self.events.stream_out += f["words"]
         elif op == Op.LOAD:
             self._load(f, ea)
         elif op == Op.PASS:
@@ -247,11 +255,13 @@ class Iss:
             words = self._take(f["words"] * self.p.const_words)
             packed = pack_elements(words, self.p).reshape(f["words"], -1)
             self.constants[f["const"] : f["const"] + f["words"]] = packed.view("<u8")
+            self.events.const_writes += f["words"]
 
     def _take(self, words: int) -> np.ndarray:
         """The next `words` words of the input stream; zeros behind its end (the run waits there forever)."""
         taken = self.inputs[self._taken : self._taken + words]
         self._taken += words
+        self.events.stream_in += words
         if len(taken) < words:
             taken = np.concatenate([taken, np.zeros((words - len(taken), self.p.lanes), np.int8)])
         return taken
@@ -259,6 +269,7 @@ class Iss:
     def _load(self, f: dict, ea: int) -> None:
         p = self.p
         flat = self.buffer[ea : ea + f["words"]].reshape(-1)[f["skip"] :]
+        self.events.buffer_reads += f["words"]
         slots = load_slots(p.granule, f["elems"], f["parts"], f["tail"])
         part = slots.part - f["part_lo"]
         chosen = (slots.part >= f["part_lo"]) & (part < f["part_n"])
@@ -282,6 +293,7 @@ class Iss:
             tile = (f["d_tile"] + offset + copy * f["d_span"]) % p.tiles
             tiles = np.broadcast_to(tile[:, None], inside.shape)[inside]
             self.rows[1 - self.row_bank[tiles], tiles, groups, elements] = written
+        self.events.row_writes += f["d_copies"] * written.size
 
     def _pass(self, f: dict) -> None:
         p = self.p
@@ -305,6 +317,29 @@ class Iss:
         at = (self.newest[tiles][:, None], tiles[:, None], enabled[None])
         base = 0 if f["first"] else self.acc[at]
         self.acc[at] = wrap(base + total, p.acc_bits)
+        self._count_pass(len(tiles), select, moves)
+
+    def _count_pass(self, tiles: int, select: np.ndarray, moves: list[int]) -> None:
+        """Events of a pass of `tiles` arrays; column groups add row groups `select` + each of `moves`."""
+        p, events = self.p, self.events
+        # tree = full sums all its row groups in one step.
+        steps = 1 if p.tree == "full" else len(moves)
+        groups = tiles * len(moves) * len(select)
+        macs = groups * p.granule**2
+        events.passes += tiles
+        events.steps += tiles * steps
+        events.planes += tiles * steps * p.planes
+        events.row_groups += tiles * self._driven(select, moves)
+        events.column_groups += groups
+        events.macs += macs
+        events.bit_macs += macs * p.act_bits * p.weight_bits
+
+    def _driven(self, select: np.ndarray, moves: list[int]) -> int:
+        """Row groups that drive an array, counted in each step in which they do."""
+        own = set(select.tolist())
+        if self.p.tree == "shared":  # a move shifts all of them alike
+            return len(own) * len(moves)
+        return len({(group + move) % self.p.row_groups for group in own for move in moves})
 
     def _drain(self, f: dict, ea: int) -> None:
         p = self.p
@@ -315,6 +350,11 @@ class Iss:
         entries = self.constants[f["const"] : f["const"] + len(values)]
         bias = (entries & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.int32).astype(np.int64)
         total = wrap(values.reshape(entries.shape) + bias, 32)
+        used = int(np.count_nonzero(inside & plan.valid))
+        self.events.drains += 1
+        self.events.drained += used * f["chain"]
+        self.events.const_reads += len(entries)
+        self.events.requantisations += 0 if f["raw"] else used
         if f["raw"]:
             elements = self._raw_elements(total)
         else:
@@ -379,6 +419,7 @@ class Iss:
         written = min(whole, f["words"])
         self.buffer[ea : ea + written] = values[: written * p.lanes].reshape(written, p.lanes)
         self._kept = rest if f["keep"] else np.zeros(0, np.int8)
+        self.events.buffer_writes += written
 
     def _last_step(self, f: dict) -> int:
         """Elements of the last step of a drain to the buffer."""
@@ -397,6 +438,7 @@ class Iss:
         for i in range(f["rows"]):
             group, row = divmod(f["row"] + i, p.granule)
             self.weights[f["tile"], group, :, row, :] = value[i]
+        self.events.weight_writes += value.size
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,19 @@
-"""report.html: one self-contained page about a compiled program - numbers, bounds, timeline, occupancy."""
+"""report.html: one self-contained page about a compiled program - numbers, bounds, timeline, cost, occupancy."""
 
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from mapper import cost as costs
 from mapper import program as program_files
 from mapper.atomic import write_text
+from mapper.cost import Cost, Table
+from mapper.events import MEANINGS, Events
 from mapper.program import Program
+from rtl.spec.params import Params
 
 from .execute import run_iss
+from .iss import Result
 from .timeline import Recorder, Span, by_unit, kind_of
 
 #: Pixels: width of the timeline, height of a unit's row, room for its name.
@@ -50,26 +55,51 @@ RESOURCES = (
     ("stream_out", "stream out"),
 )
 
+#: Colours of the items of a cost, the largest first; small ones share the last.
+ITEM_COLOURS = (
+    "#f58518",
+    "#4c78a8",
+    "#54a24b",
+    "#b279a2",
+    "#72b7b2",
+    "#e45756",
+    "#eeca3b",
+    "#9d755d",
+)
+
 _STYLE = """\
 body{font:14px/1.5 system-ui,sans-serif;margin:2em auto;max-width:1120px;padding:0 1em;color:#222}
 h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}
 table{border-collapse:collapse}td,th{padding:.15em .8em;border-bottom:1px solid #ddd;text-align:left}
 td.n{text-align:right;font-variant-numeric:tabular-nums}
+.key{display:inline-block;width:.8em;height:.8em;margin-right:.5em}
 .bar{background:#4c78a8;height:.8em;display:inline-block}.most{background:#e45756}
 svg{max-width:100%;height:auto}.wide{overflow-x:auto}
 """
 
 
-def write(directory: str | Path, output: Path) -> None:
-    """Write the page of a program directory. Raises `ConfigError` if the directory is damaged."""
+def write(directory: str | Path, output: Path, prices: str | None = None) -> None:
+    """Write the page of a program directory; events and cost go to its report too.
+
+    `prices` names a table of mapper/cost.py; default: that of the report, or the one for its readout. Raises
+    `ConfigError` if the directory is damaged or the prices are.
+    """
     program = program_files.load(directory)
-    spans = run_iss(program, timing=Recorder).spans
-    write_text(output, page(program, spans))
+    p = program.params
+    last = (program.report.get("cost") or {}).get("table")
+    table = costs.load(prices or last or costs.DEFAULTS[p.readout])
+    table.check(p)
+    result = run_iss(program, timing=Recorder)
+    cost = costs.cost(result.events, table, p)
+    program.report |= {"events": result.events.as_dict(), "cost": cost.as_dict()}
+    write_text(output, page(program, result, cost, table))
+    program_files.write_report(program.report, directory)
 
 
-def page(program: Program, spans: Sequence[Span]) -> str:
-    """HTML that needs nothing else."""
+def page(program: Program, result: Result, cost: Cost, table: Table) -> str:
+    """HTML that needs nothing else, about a run with `Recorder` and its cost by a table."""
     report = program.report
+    spans, tokens = result.spans, report["tokens"]
     title = f"{report['model']} layer {report['layer']}, {report['policy']}, {report['strategy']}"
     if report.get("synthetic"):
         title += " (synthetic weights)"
@@ -83,6 +113,8 @@ def page(program: Program, spans: Sequence[Span]) -> str:
         _busy(spans, report["cycles_predicted"]),
         "<h2>Timeline</h2>",
         f'<div class="wide">{timeline(spans, report["cycles_predicted"])}</div>',
+        "<h2>Energy</h2>",
+        _energy(cost, result.events, table, program.params, tokens),
         "<h2>Occupancy of the arrays</h2>",
         f'<div class="wide">{program.picture}</div>',
         "<h2>Hardware</h2>",
@@ -165,6 +197,48 @@ def _busy(spans: Sequence[Span], cycles: int) -> str:
         name = kind if len(own) == 1 else f"{kind}s, mean of {len(own)}"
         rows.append(f'<tr><td>{name}</td><td class="n">{mean:.1%}</td><td>{_bar(mean)}</td></tr>')
     return f"<table>{''.join(rows)}</table>"
+
+
+def _energy(cost: Cost, events: Events, table: Table, params: Params, tokens: int) -> str:
+    """What a token costs, item by item, with the source of each price."""
+    total = cost.energy.to("nJ")
+    each = f"{total / tokens:,.1f} nJ and {cost.time.to('ns') / tokens:,.0f} ns a token"
+    note = f"{each}, by the prices of {cost.table}."
+    if cost.unpriced:
+        note += f" Without a price: {', '.join(cost.unpriced)}."
+    items = sorted(cost.breakdown.items(), key=lambda item: -item[1].value)
+    shares = [(name, energy.to("nJ") / total) for name, energy in items if energy.value]
+    counts = events.as_dict()
+    rows = []
+    for n, (name, share) in enumerate(shares):
+        price = table.price(name, params) or table.power[name.removeprefix("leakage_")]
+        count = f"{counts[name] / tokens:,.0f}" if name in counts else ""
+        rows.append(
+            f'<tr><td><span class="key" style="background:{_item_colour(n)}"></span>'
+            f'{name.replace("_", " ")}</td><td class="n">{count}</td>'
+            f'<td class="n">{share * total / tokens:,.2f}</td><td class="n">{share:.1%}</td>'
+            f"<td>{escape(MEANINGS.get(name, 'power x time'))}</td><td>{escape(price.source)}</td></tr>"
+        )
+    heads = ("item", "events a token", "nJ a token", "share", "what", "source of the price")
+    head = "".join(f"<th>{name}</th>" for name in heads)
+    return f"<p>{escape(note)}</p>{shares_bar(shares)}<table><tr>{head}</tr>{''.join(rows)}</table>"
+
+
+def shares_bar(shares: Sequence[tuple[str, float]]) -> str:
+    """SVG: one bar of coloured parts in the order given; `shares` of names add up to 1."""
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} 24" width="{WIDTH}">']
+    x = 0.0
+    for n, (name, share) in enumerate(shares):
+        out.append(
+            f'<rect x="{x:.1f}" y="0" width="{WIDTH * share:.1f}" height="24" '
+            f'fill="{_item_colour(n)}"><title>{escape(name)}: {share:.1%}</title></rect>'
+        )
+        x += WIDTH * share
+    return "".join([*out, "</svg>"])
+
+
+def _item_colour(n: int) -> str:
+    return ITEM_COLOURS[min(n, len(ITEM_COLOURS) - 1)]
 
 
 def _bar(share: float, most: bool = False) -> str:

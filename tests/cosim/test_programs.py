@@ -44,6 +44,8 @@ def test_random_layer_on_icarus(need, seed, stalls):
     assert (outcome.mismatches, outcome.first) == (0, "")
     assert outcome.cycles == outcome.cycles_iss
     assert outcome.outputs_checked > 0
+    # The hardware's counter of computing arrays against the events that energy follows from.
+    assert outcome.busy["pass_tiles"] == outcome.events.planes > 0
 
 
 @pytest.mark.icarus

@@ -67,7 +67,7 @@ def test_command(tmp_path, capsys):
     assert {row["figure"] for row in rows} == {"2b"}
     assert (tmp_path / "fig2b.svg").read_text().count("<path") > 10
     assert "| 2b | bert-large |" in (tmp_path / "study.md").read_text()
-    assert main(["study", "--models", "gpt2-medium"]) == 0
+    assert main(["study", "--figures", "2b,6", "--models", "gpt2-medium"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:3] == ["figure", "model", "what"]
     assert len({len(line) for line in lines}) == 1
@@ -76,7 +76,9 @@ def test_command(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--figures", "9"], "figures: '9' is not one of 2b, 6"),
+        (["--figures", "9"], "figures: '9' is not one of 2b, 6, 7"),
+        (["--figures", "7", "--cost", "gold"], "cost: 'gold' is neither a TOML file nor one of"),
+        (["--figures", "7", "--cost", "analog-pcm"], "prices of 'adc' do not fit a program of"),
         (["--models", "minilm"], "models: 'minilm' is not one of bert-large"),
     ],
 )

@@ -123,6 +123,59 @@ def test_json_prints_the_report(directory, capsys):
     assert json.loads(capsys.readouterr().out)["mismatches"] == 0
 
 
+def test_events_are_stored_and_cost_where_it_is_asked_for(directory, capsys):
+    assert main(["run", str(directory), "--simulator", "iss"]) == 0
+    report = json.loads((directory / "report.json").read_text())
+    assert report["events"]["macs"] > 0 and report["cost"] is None
+    assert report["events"]["cycles"] == report["cycles"]
+    capsys.readouterr()
+    assert main(["run", str(directory), "--simulator", "iss", "--cost", "digital-sram"]) == 0
+    shown = capsys.readouterr().out
+    cost = json.loads((directory / "report.json").read_text())["cost"]
+    assert cost["energy_nj"] == pytest.approx(sum(cost["breakdown_nj"].values()))
+    assert cost["table"] == "digital-sram" and cost["time_ns"] == 2 * report["cycles"]
+    lines = {line.split()[0]: line for line in shown.splitlines()[1:]}
+    energies = [float(line.split()[1].replace(",", "")) for line in list(lines.values())[1:-1]]
+    assert energies == sorted(energies, reverse=True)
+    assert f"{cost['energy_nj']:,.1f} nJ" in lines["digital-sram:"]
+    assert f"{cost['breakdown_nj']['bit_macs']:,.2f} nJ" in lines["bit_macs"]
+
+
+def test_cost_by_ones_own_prices(directory, capsys, tmp_path):
+    """One price; what else happens is said to have none. The same with the page, which stores it too."""
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'readout = "digital"\n[time.clock]\nvalue = 3\nunit = "ns"\nsource = "test"\n'
+        '[energy.macs]\nvalue = 1000\nunit = "pJ/mac"\nsource = "a < b"\n'
+    )
+    for command in (["run", "--simulator", "iss"], ["report"]):
+        assert main([command[0], str(directory), *command[1:], "--cost", str(path)]) == 0
+        report = json.loads((directory / "report.json").read_text())
+        assert report["cost"]["energy_nj"] == pytest.approx(report["events"]["macs"])
+        assert report["cost"]["time_ns"] == pytest.approx(3 * report["events"]["cycles"])
+        assert "requantisations" in report["cost"]["unpriced"]
+        (directory / "report.json").write_text(json.dumps(report | {"cost": None}))
+    assert "without a price: instructions, drains, " in capsys.readouterr().out
+    assert "a &lt; b" in (directory / "report.html").read_text()
+
+
+def test_wrong_prices_stop_before_the_run(directory, capsys, tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text('readout = "digital"\n[time.clock]\nvalue = 1\nsource = "test"\n')
+    before = (directory / "report.json").read_text()
+    for command in ("run", "report"):
+        for prices, message in (
+            (str(path), f"{path}: time.clock.unit: is missing"),
+            ("analog-pcm", "analog-pcm: readout: prices of 'adc'"),
+            ("gold", "'gold' is neither a TOML file nor one of analog-pcm, digital-sram"),
+        ):
+            assert main([command, str(directory), "--cost", prices]) == 2
+            error = capsys.readouterr().err
+            assert message in error and error.count("\n") == 1
+    assert (directory / "report.json").read_text() == before
+    assert not (directory / "report.html").exists()
+
+
 def test_trace_is_written(directory, tmp_path):
     trace = tmp_path / "t.json"
     assert main(["run", str(directory), "--simulator", "iss", "--trace", str(trace)]) == 0

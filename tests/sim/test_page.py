@@ -9,7 +9,7 @@ import pytest
 from mapper import program as program_files
 from sim.cli import main
 from sim.execute import run_iss
-from sim.page import timeline
+from sim.page import WIDTH, shares_bar, timeline
 from sim.timeline import Recorder, Span, by_unit
 
 from .test_timeline import cases
@@ -52,6 +52,28 @@ def test_page_is_whole_and_needs_nothing_else(directory, capsys):
     report = json.loads((directory / "report.json").read_text())
     assert f"{report['cycles_predicted']:,}" in page.text
     assert f"{report['utilization']:.1%}" in page.text
+
+
+def test_page_says_what_a_token_costs(directory):
+    assert main(["report", str(directory)]) == 0
+    page = Checked()
+    page.feed((directory / "report.html").read_text())
+    report = json.loads((directory / "report.json").read_text())
+    cost, tokens = report["cost"], report["tokens"]
+    assert cost["table"] == "digital-sram"
+    note = f"{cost['energy_nj'] / tokens:,.1f} nJ and {cost['time_ns'] / tokens:,.0f} ns a token"
+    assert any(text.startswith(note) for text in page.text)
+    for name, energy in cost["breakdown_nj"].items():
+        if energy:
+            assert name.replace("_", " ") in page.text
+            assert f"{energy / cost['energy_nj']:.1%}" in page.text
+
+
+def test_shares_fill_the_bar_in_order():
+    drawing = ElementTree.fromstring(shares_bar([("a", 0.5), ("b<", 0.3), ("c", 0.2)]))
+    parts = [e for e in drawing.iter() if e.tag.endswith("rect")]
+    assert [float(e.get("width")) for e in parts] == [WIDTH * share for share in (0.5, 0.3, 0.2)]
+    assert [float(e.get("x")) for e in parts] == [0, WIDTH * 0.5, WIDTH * 0.8]
 
 
 def test_timeline_has_a_row_for_each_unit(directory):
