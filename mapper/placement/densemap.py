@@ -11,7 +11,6 @@ parts of L come one after the other on the same tiles.
 
 import dataclasses
 import enum
-import heapq
 import itertools
 import math
 from collections import Counter
@@ -360,9 +359,24 @@ def _improved(
 
 def _combinations(choices: list[list]) -> Iterator[tuple]:
     """Choices of one option each, those near the front of all lists first; a limited number."""
-    ranks = itertools.product(*(range(len(options)) for options in choices))
-    for rank in heapq.nsmallest(MAX_COMBINATIONS, ranks, key=sum):
+    last = [len(options) - 1 for options in choices]
+    ranks = itertools.chain.from_iterable(_ranks(last, total) for total in range(sum(last) + 1))
+    for rank in itertools.islice(ranks, MAX_COMBINATIONS):
         yield tuple(options[i] for options, i in zip(choices, rank, strict=True))
+
+
+def _ranks(last: list[int], total: int) -> Iterator[tuple[int, ...]]:
+    """Tuples of numbers from 0 to those of `last` that add up to `total`, in lexicographic order.
+
+    One by one: all of them would be millions for small granules.
+    """
+    if not last:
+        yield ()
+        return
+    rest = sum(last[1:])
+    for first in range(max(0, total - rest), min(last[0], total) + 1):
+        for others in _ranks(last[1:], total - first):
+            yield (first, *others)
 
 
 # -- shapes -------------------------------------------------------------------------------------
