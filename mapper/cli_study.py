@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from . import plot
+from .atomic import write_text
 
 _EPILOG = """\
 examples:
@@ -37,9 +38,7 @@ def add_parser(commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """The command."""
-    # torch takes a second to import, which `compile` need not wait for.
     from . import study
-    from .atomic import write_text
 
     figures = args.figures.split(",") if args.figures else list(study.FIGURES)
     models = args.models.split(",") if args.models else list(study.TOKENS)
