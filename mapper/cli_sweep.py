@@ -15,6 +15,8 @@ from .progress import pace
 
 #: Exit status after Ctrl-C, as shells have it.
 INTERRUPTED = 130
+#: Seconds after which a progress bar is shown: not before a cluster has answered.
+LONG_RUN = 1
 
 _EPILOG = """\
 examples:
@@ -85,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
         desc="sweep",
         unit="configuration",
         mininterval=pace(),
+        delay=LONG_RUN,
         disable=not sweep.missing,
     )
     try:

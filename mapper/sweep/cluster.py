@@ -4,7 +4,9 @@ The cluster's workers need this package, of the same version. What a worker was 
 one; a job that several died of (`distributed.scheduler.allowed-failures`) is given up.
 """
 
+import importlib
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -15,6 +17,8 @@ from .pool import Died
 
 #: Seconds to wait for the scheduler to answer.
 TIMEOUT = 5
+#: What `distributed` is asked to connect to; it leaves a client behind when it finds out itself.
+ADDRESS = r"(tcp|tls|ws|wss)://\S+:\d+"
 
 
 def run(
@@ -28,35 +32,49 @@ def run(
     distributed = _library()
     client = _connect(distributed, address)
     try:
-        if not client.scheduler_info(n_workers=-1)["workers"]:
+        if not client.nthreads():
             print(f"mapper: {address}: no workers yet, waiting for some", file=sys.stderr)
-        futures = {
-            client.submit(task, job, pure=False, key=f"sweep-{client.id}-{index}"): index
-            for index, job in enumerate(jobs)
-        }
-        for future in distributed.as_completed(futures):
-            yield futures[future], _result(distributed, future, address)
-            future.release()
+        suspects = []
+        for index, found in _gathered(distributed, client, task, dict(enumerate(jobs)), address):
+            if isinstance(found, Died):
+                suspects.append(index)
+            else:
+                yield index, found
+        # Whoever waits at a worker that dies is blamed too: alone, each shows whose fault it was.
+        for index in suspects:
+            yield from _gathered(distributed, client, task, {index: jobs[index]}, address)
     finally:
         client.close(timeout=TIMEOUT)
 
 
+def _gathered(
+    distributed, client, task: Callable, jobs: dict[int, Any], address: str
+) -> Iterator[tuple[int, Any | Died]]:
+    """Submit jobs together; index and result of each when it is done."""
+    futures = {client.submit(task, job, pure=False): index for index, job in jobs.items()}
+    for future in distributed.as_completed(futures, loop=client.loop):
+        yield futures[future], _result(distributed, future, address)
+        future.release()
+
+
 def _library():
     try:
-        import distributed
+        return importlib.import_module("distributed")
     except ImportError:
         raise ConfigError(
             "scheduler: needs dask.distributed; pip install 'blockcim[cluster]'"
         ) from None
-    return distributed
 
 
 def _connect(distributed, address: str):
+    if not re.fullmatch(ADDRESS, address):
+        raise ConfigError(f"scheduler: {address!r} is no address like tcp://HOST:8786")
     # Its own account of a connection that fails or ends is a traceback.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         return distributed.Client(address, timeout=TIMEOUT, set_as_default=False)
-    except (OSError, ValueError, TypeError, ImportError) as error:
+    except (OSError, ImportError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ConfigError(f"scheduler: {address}: cannot be reached: {reason}") from None
 

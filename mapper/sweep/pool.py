@@ -105,8 +105,11 @@ class _Worker:
 
 def _serve(connection: Connection, task: Callable) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who gives the jobs
-    try:
-        while True:
-            connection.send(task(connection.recv()))
-    except (EOFError, OSError):
-        pass  # nobody is there any more
+    while True:
+        try:
+            job = connection.recv()
+        except (EOFError, OSError):
+            return  # nobody is there any more
+        result = task(job)
+        with contextlib.suppress(OSError):
+            connection.send(result)
