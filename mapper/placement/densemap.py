@@ -163,14 +163,18 @@ def place(
     Raises `ConfigError` if a fixed number of tiles is too small, naming the missing arrays.
     """
     multiple = chunk_limit(params, fixed)
-    families = [f for i, s in enumerate(segments) for f in _families(i, s, params, multiple)]
-    _, least = _demand(families, params)
+    ways = [
+        [f for i, s in enumerate(segments) for f in _families(i, s, params, multiple, shared)]
+        for shared in (True, False)
+    ]
+    _, least = _demand(ways[0], params)
     limit = params.tiles if "tiles" in fixed else MAX_TILES
     tiles = limit if "tiles" in fixed else least
     while tiles <= limit:
-        placement = _try(families, segments, params.replace(tiles=tiles), fixed, seed, judge)
-        if placement:
-            return placement
+        for families in ways:
+            placement = _try(families, segments, params.replace(tiles=tiles), fixed, seed, judge)
+            if placement:
+                return placement
         tiles += max(1, tiles // STRIDE)
     if "tiles" in fixed:  # say how many would do
         free = place(segments, params, fixed - {"tiles"}, seed)
@@ -196,13 +200,20 @@ def _demand(families: list[_Family], params: Params) -> tuple[int, int]:
     return cells, max(least, *(f.narrowest(params) for f in families))
 
 
-def _families(index: int, segment: Segment, params: Params, multiple: int) -> Iterator[_Family]:
-    """Families of a segment; R factors that read the same slices form one."""
+def _families(
+    index: int, segment: Segment, params: Params, multiple: int, shared: bool = True
+) -> Iterator[_Family]:
+    """Families of a segment; R factors that read the same slices form one, unless not `shared`.
+
+    Shared slices are loaded once, but stay until the last of the R factors has read them, and its results wait for L
+    factors that need the same tiles. Where that leaves no order, the factors load their slices one after the other.
+    """
     lefts, groups = {}, {}
     for number, matrix in enumerate(segment.matrices):
         require_monarch(matrix, "densemap")
         lefts[number] = _family(index, segment, LEFT, (number,), params, multiple)
-        groups.setdefault(matrix.factors[0].shape[:2], []).append(number)
+        key = matrix.factors[0].shape[:2] if shared else number
+        groups.setdefault(key, []).append(number)
     for numbers in groups.values():
         feeds = tuple(lefts[n] for n in numbers)
         yield _family(index, segment, RIGHT, tuple(numbers), params, multiple, feeds)
