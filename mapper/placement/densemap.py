@@ -27,8 +27,9 @@ from ..lower import feasible
 from .common import MAX_TILES, Judge, chunk_limit, require_monarch, with_chunk, with_tiles
 from .packing import Shape, pack
 
-#: Empty block positions that a larger D may cost, as a share of the blocks.
-TOLERATED_WASTE = 1 / 8
+#: Empty block positions that a larger D may cost, as a share of the blocks: as a rule, and where that leaves a factor
+#: so many groups, each with slices of its own, that only more arrays have room for them.
+TOLERATED_WASTE = (1 / 8, 1 / 2, 1)
 #: The number of tiles grows by this part of itself (at least by 1) from one attempt to the next.
 STRIDE = 64
 #: Ways to shape the factors that are tried for one number of tiles.
@@ -163,16 +164,21 @@ def place(
     Raises `ConfigError` if a fixed number of tiles is too small, naming the missing arrays.
     """
     multiple = chunk_limit(params, fixed)
-    ways = [
-        [f for i, s in enumerate(segments) for f in _families(i, s, params, multiple, shared)]
-        for shared in (True, False)
-    ]
-    _, least = _demand(ways[0], params)
+    ways = []
+    for waste, shared in itertools.product(TOLERATED_WASTE, (True, False)):
+        families = [
+            f for i, s in enumerate(segments) for f in _families(i, s, params, multiple, shared, waste)
+        ]
+        if families not in ways:
+            ways.append(families)
+    least = [_demand(families, params)[1] for families in ways]
     limit = params.tiles if "tiles" in fixed else MAX_TILES
-    tiles = limit if "tiles" in fixed else least
+    tiles = limit if "tiles" in fixed else min(least)
     while tiles <= limit:
-        for families in ways:
-            placement = _try(families, segments, params.replace(tiles=tiles), fixed, seed, judge)
+        for families, need in zip(ways, least, strict=True):
+            placement = tiles >= need and _try(
+                families, segments, params.replace(tiles=tiles), fixed, seed, judge
+            )
             if placement:
                 return placement
         tiles += max(1, tiles // STRIDE)
@@ -190,8 +196,15 @@ def demand(
     The granules of several matrices add up.
     """
     multiple = chunk_limit(params, fixed)
-    families = [f for i, s in enumerate(segments) for f in _families(i, s, params, multiple)]
-    return _demand(families, params)
+    found = [
+        _demand(
+            [f for i, s in enumerate(segments) for f in _families(i, s, params, multiple, waste=w)],
+            params,
+        )
+        for w in TOLERATED_WASTE
+    ]
+    cells, arrays = zip(*found, strict=True)
+    return min(cells), min(arrays)
 
 
 def _demand(families: list[_Family], params: Params) -> tuple[int, int]:
@@ -201,7 +214,12 @@ def _demand(families: list[_Family], params: Params) -> tuple[int, int]:
 
 
 def _families(
-    index: int, segment: Segment, params: Params, multiple: int, shared: bool = True
+    index: int,
+    segment: Segment,
+    params: Params,
+    multiple: int,
+    shared: bool = True,
+    waste: float = TOLERATED_WASTE[0],
 ) -> Iterator[_Family]:
     """Families of a segment; R factors that read the same slices form one, unless not `shared`.
 
@@ -211,12 +229,12 @@ def _families(
     lefts, groups = {}, {}
     for number, matrix in enumerate(segment.matrices):
         require_monarch(matrix, "densemap")
-        lefts[number] = _family(index, segment, LEFT, (number,), params, multiple)
+        lefts[number] = _family(index, segment, LEFT, (number,), params, multiple, waste)
         key = matrix.factors[0].shape[:2] if shared else number
         groups.setdefault(key, []).append(number)
     for numbers in groups.values():
         feeds = tuple(lefts[n] for n in numbers)
-        yield _family(index, segment, RIGHT, tuple(numbers), params, multiple, feeds)
+        yield _family(index, segment, RIGHT, tuple(numbers), params, multiple, waste, feeds)
         yield from feeds
 
 
@@ -233,6 +251,7 @@ def _family(
     numbers: tuple[int, ...],
     params: Params,
     multiple: int,
+    waste: float,
     feeds: tuple[_Family, ...] = (),
 ) -> _Family:
     matrix = segment.matrices[numbers[0]]
@@ -248,21 +267,21 @@ def _family(
         for d in range(min(params.row_groups, params.col_groups), 0, -1)
         if d % multiple == 0 and params.row_groups % d == 0 and params.col_groups % d == 0
     ]
-    blocks = _blocks(count, sizes)
+    blocks = _blocks(count, sizes, waste)
     wide = max(widths)
     fitting = [
         d for d in sizes if params.row_groups % (d * parts) == 0 and d * wide <= params.col_groups
     ]
-    folded = _blocks(count, fitting) if fitting and parts * wide > 1 else 0
+    folded = _blocks(count, fitting, waste) if fitting and parts * wide > 1 else 0
     if folded and set(widths) != {wide}:
         folded = 0  # columns that are missing in some matrices would leave cells empty
     return _Family(index, role, columns, count, parts, blocks, folded, feeds)
 
 
-def _blocks(count: int, sizes: list[int]) -> int:
-    """D: the largest that wastes little, else the one that wastes least."""
+def _blocks(count: int, sizes: list[int], tolerated: float) -> int:
+    """D: the largest that wastes no more than is tolerated, else the one that wastes least."""
     waste = {d: ceil_div(count, d) * d - count for d in sizes}
-    good = [d for d in sizes if waste[d] <= count * TOLERATED_WASTE]
+    good = [d for d in sizes if waste[d] <= count * tolerated]
     return good[0] if good else min(sizes, key=lambda d: (waste[d], -d))
 
 
