@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from rtl.spec.params import ConfigError, Params
 
-from . import hardware
+from . import fill, hardware
 from . import program as program_files
 from . import workload as workloads
 from .cli_d2s import add_accuracy_parser, block_pair, layer_list
@@ -147,6 +147,10 @@ def _show(args: argparse.Namespace, programs: list[Program]) -> None:
             f"{r['utilization']:.1%} full, {r['instructions']} instructions, "
             f"{r['cycles_predicted']} cycles for {r['tokens']} tokens -> {_directory(args, program)}"
         )
+        assert program.placement is not None  # only one that is read from its files has none
+        found = fill.of(program.workload.segments, program.placement)
+        if found.arrays > found.arrays_bound:
+            print(f"  its granules fill {found.arrays_bound} arrays; {found.why()}")
 
 
 def run_command(program: str, parser: argparse.ArgumentParser, arguments: list[str] | None) -> int:

@@ -15,7 +15,8 @@ examples:
   python -m mapper study --figures 6 --models bert-large,gpt2-medium
   python -m mapper study -o build/study        # table, JSON and pictures too
 
-Shapes only, no weights: seconds. Figures: 2b, parameters and FLOPs; 6, arrays and utilisation.
+Shapes only, no weights: seconds. Figures: 2b, parameters and FLOPs; 6, arrays and utilisation;
+fill, what awkward sizes leave empty and why (why: in the JSON and Markdown).
 """
 
 
@@ -29,7 +30,7 @@ def add_parser(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add.add_argument("--figures", metavar="LIST", help="2b, 6; default: all")
+    add.add_argument("--figures", metavar="LIST", help="2b, 6, fill; default: all")
     add.add_argument("--models", metavar="LIST", help="default: the three of the paper")
     add.add_argument("--json", action="store_true", help="print the rows as JSON")
     add.add_argument("-o", "--output", metavar="DIR", help="write study.json, study.md, fig*.svg")

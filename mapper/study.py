@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from rtl.spec.params import ConfigError, Params
 
+from . import fill
 from .models import MODELS
 from .placement import STRATEGIES, monarch_strategy, place
 from .workload import shapes
@@ -163,8 +164,18 @@ def arrays_rows(models: Iterable[str]) -> Iterator[Row]:
         )
 
 
-#: Rows by figure.
-FIGURES = {"2b": sizes_rows, "6": arrays_rows}
+def fill_rows(models: Iterable[str]) -> Iterator[Row]:
+    """Fill of densemap on awkward sizes, which the paper has none of; `models` are not asked for."""
+    for model, what, found in fill.awkward():
+        least = (
+            f"at least {found.arrays_bound} by area, {found.strategy_bound} with densemap's shapes"
+        )
+        note = f"{found.arrays} arrays, {least}; {found.why()}"
+        yield Row("fill", model, f"fill, {what}", found.fill, None, note)
+
+
+#: Rows by figure; `fill` is a table of ours.
+FIGURES = {"2b": sizes_rows, "6": arrays_rows, "fill": fill_rows}
 
 
 def rows(figures: Iterable[str], models: Iterable[str]) -> list[Row]:

@@ -164,13 +164,7 @@ def place(
     Raises `ConfigError` if a fixed number of tiles is too small, naming the missing arrays.
     """
     multiple = chunk_limit(params, fixed)
-    ways = []
-    for waste, shared in itertools.product(TOLERATED_WASTE, (True, False)):
-        families = [
-            f for i, s in enumerate(segments) for f in _families(i, s, params, multiple, shared, waste)
-        ]
-        if families not in ways:
-            ways.append(families)
+    ways = _ways(segments, params, multiple)
     least = [_demand(families, params)[1] for families in ways]
     limit = params.tiles if "tiles" in fixed else MAX_TILES
     tiles = limit if "tiles" in fixed else min(least)
@@ -188,6 +182,20 @@ def place(
     raise ConfigError(f"tiles: densemap needs more than the limit of {limit} arrays")
 
 
+def _ways(segments: list[Segment], params: Params, multiple: int) -> list[list[_Family]]:
+    """Ways to see the factors as families, the preferred one first."""
+    ways = []
+    for waste, shared in itertools.product(TOLERATED_WASTE, (True, False)):
+        way = [
+            f
+            for i, s in enumerate(segments)
+            for f in _families(i, s, params, multiple, shared, waste)
+        ]
+        if way not in ways:
+            ways.append(way)
+    return ways
+
+
 def demand(
     segments: list[Segment], params: Params, fixed: frozenset[str] = frozenset()
 ) -> tuple[int, int]:
@@ -196,13 +204,7 @@ def demand(
     The granules of several matrices add up.
     """
     multiple = chunk_limit(params, fixed)
-    found = [
-        _demand(
-            [f for i, s in enumerate(segments) for f in _families(i, s, params, multiple, waste=w)],
-            params,
-        )
-        for w in TOLERATED_WASTE
-    ]
+    found = [_demand(way, params) for way in _ways(segments, params, multiple)]
     cells, arrays = zip(*found, strict=True)
     return min(cells), min(arrays)
 
