@@ -186,6 +186,8 @@ def _equal(panel, results: Sequence[Result]) -> None:
     low, high, level = min(x) / 1.3, max(x) * 1.3, min(x) * min(y)
     panel.set_xlim(low, high)
     panel.set_ylim(min(y) / 1.3, max(y) * 1.3)
+    label = "equal array-cycles, 4x apart"
     while level < max(x) * max(y):
-        panel.plot([low, high], [level / low, level / high], color="0.85", lw=0.7, zorder=-1)
-        level *= 4
+        ends = [level / low, level / high]
+        panel.plot([low, high], ends, color="0.85", lw=0.7, zorder=-1, label=label)
+        level, label = level * 4, ""
