@@ -4,12 +4,14 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
 
 from rtl.spec.params import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def write_text(path: Path, text: str) -> None:
@@ -17,10 +19,17 @@ def write_text(path: Path, text: str) -> None:
     _written(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: dict[str, str]) -> None:
     """Write a safetensors file. Raises `ConfigError` if that fails; the old file is then intact."""
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     _written(path, lambda temporary: save_file(whole, temporary, metadata))
+
+
+def save_file(tensors: dict, path: Path, metadata: dict[str, str]) -> None:
+    """`safetensors.torch.save_file`; torch takes a second to import, which text need not wait for."""
+    from safetensors.torch import save_file as save
+
+    save(tensors, path, metadata)
 
 
 def _written(path: Path, write: Callable[[Path], object]) -> None:

@@ -10,14 +10,15 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from rtl.spec.params import PRESETS, ConfigError, Params
+from rtl.spec.params import ConfigError, Params
 
-from . import chip
+from . import chip, fill, hardware
 from . import program as program_files
 from . import workload as workloads
 from .cli_d2s import add_accuracy_parser, block_pair, layer_list
 from .cli_d2s import add_parser as add_d2s
 from .cli_study import add_parser as add_study
+from .cli_sweep import add_parser as add_sweep
 from .compile import Compiler
 from .pattern import POLICIES
 from .placement import STRATEGIES, monarch_strategy
@@ -81,29 +82,24 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--seed", type=int, default=0, help="seed of inputs and searches (default: 0)")
     add.add_argument("--json", action="store_true", help="print the report as JSON")
     add.add_argument("-o", "--output", metavar="DIR", required=True, help="program directory")
-    hardware = add.add_argument_group("hardware parameters")
+    group = add.add_argument_group("hardware parameters")
     for field in dataclasses.fields(Params):
         option = "--" + field.name.replace("_", "-")
-        hardware.add_argument(option, type=field.type, metavar="N", dest=f"hw_{field.name}")
+        group.add_argument(option, type=field.type, metavar="N", dest=f"hw_{field.name}")
     add.set_defaults(run=_compile)
     add_d2s(commands)
     add_accuracy_parser(commands)
     add_study(commands)
+    add_sweep(commands)
     return result
 
 
-def _hardware(args: argparse.Namespace) -> tuple[Params, set[str]]:
+def _hardware(args: argparse.Namespace) -> tuple[Params, frozenset[str]]:
     """Parameters to start from, and the names of those that are limits."""
-    given = {
-        f.name: getattr(args, f"hw_{f.name}")
-        for f in dataclasses.fields(Params)
-        if getattr(args, f"hw_{f.name}") is not None
-    }
+    values = {name: getattr(args, f"hw_{name}") for name in hardware.NAMES}
+    given = {name: value for name, value in values.items() if value is not None}
     config = args.config or workloads.resolve(args.model).preset
-    fixed = set(given)
-    if config not in PRESETS:
-        fixed |= {f.name for f in dataclasses.fields(Params)}
-    return Params.load(config).replace(**given), fixed
+    return Params.load(config).replace(**given), hardware.limits(config, given)
 
 
 def _compile(args: argparse.Namespace) -> None:
@@ -165,6 +161,10 @@ def _show(args: argparse.Namespace, programs: list[Program]) -> None:
             f"{r['utilization']:.1%} full, {r['instructions']} instructions, "
             f"{r['cycles_predicted']} cycles for {r['tokens']} tokens -> {_directory(args, program)}"
         )
+        assert program.placement is not None  # only one that is read from its files has none
+        found = fill.of(program.workload.segments, program.placement)
+        if found.arrays > found.arrays_bound:
+            print(f"  its granules fill {found.arrays_bound} arrays; {found.why()}")
 
 
 def _show_chip(args: argparse.Namespace, r: dict) -> None:

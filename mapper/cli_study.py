@@ -10,6 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from . import plot
+from .atomic import write_text
 
 _EPILOG = """\
 examples:
@@ -18,8 +19,9 @@ examples:
   python -m mapper study --figures 7 --cost my-prices.toml
   python -m mapper study -o build/study        # table, JSON and pictures too
 
-Figures: 2b, parameters and FLOPs; 6, arrays and utilisation: shapes only, seconds. 7, latency and energy: layers of
-random weights are compiled and executed (`python -m sim run`), a minute or two.
+Figures: 2b, parameters and FLOPs; 6, arrays and utilisation; fill, what awkward sizes leave empty and why (why: in the
+JSON and Markdown): shapes only, seconds. 7, latency and energy: layers of random weights are compiled and executed
+(`python -m sim run`), a minute or two.
 """
 
 
@@ -33,7 +35,7 @@ def add_parser(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add.add_argument("--figures", metavar="LIST", help="2b, 6, 7; default: all")
+    add.add_argument("--figures", metavar="LIST", help="2b, 6, 7, fill; default: all")
     add.add_argument("--models", metavar="LIST", help="default: the three of the paper")
     add.add_argument(
         "--simulator", default="iss", help="what executes layers: iss (default), verilator, icarus"
@@ -48,9 +50,7 @@ def add_parser(commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """The command."""
-    # torch takes a second to import, which `compile` need not wait for.
     from . import study
-    from .atomic import write_text
 
     figures = args.figures.split(",") if args.figures else list(study.FIGURES)
     models = args.models.split(",") if args.models else list(study.TOKENS)

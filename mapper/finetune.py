@@ -6,7 +6,6 @@ end to end on the network's objective. What learns: factors and biases of Monarc
 
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -26,6 +25,7 @@ from .interrupt import undisturbed
 from .monarch import MonarchLinear
 from .muon import BlockMuon
 from .objective import Language, Similarity, digest
+from .progress import pace
 from .surgery import Batch, Call, forward, rows
 
 #: Steps over which the rate rises from zero.
@@ -149,11 +149,6 @@ def _train(run: "_Run", state: Path | None, watch: Watch | None, show: bool) -> 
         bar.update(100 - bar.n)
     if watch and (not run.at.history or run.at.history[-1]["step"] < run.at.step):
         run.note(watch(run.compressed))
-
-
-def pace() -> float:
-    """Seconds between two looks of a progress bar: a file that keeps them should stay readable."""
-    return 0.1 if sys.stderr.isatty() else 60.0
 
 
 _BAR = "fine-tune {percentage:3.0f}% |{bar}| {elapsed} < {remaining}{postfix}"

@@ -29,6 +29,7 @@ from .objective import OBJECTIVES, Language, Similarity, digest
 from .oracle import Oracle, sites_of
 from .pattern import Pattern, common_blocks, pattern
 from .prepared import Prepared
+from .progress import pace
 from .surgery import Batch, linears
 
 #: Training pieces for calibration: sentences, or paragraphs.
@@ -397,7 +398,7 @@ class Pipeline:
 
     @contextmanager
     def _bar(self, name: str, total: int):
-        options = {"disable": not self.job.show, "mininterval": finetune.pace()}
+        options = {"disable": not self.job.show, "mininterval": pace()}
         with tqdm(desc=name, total=total, leave=False, delay=1, **options) as bar:
             yield bar.update
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from rtl.spec.params import ISA_VERSION, Params
 
+from . import fill
 from .bounds import efficiency, latency_bound, resources
 from .graph import Matrix, Workload
 from .layout import Placement
@@ -31,7 +32,8 @@ def build(
 
     `macs` and `weights` count stored factors, padding of the policy included, per token;
     `utilization` is those weights over the cells of the arrays in use, `utilization_useful` counts
-    only weights that are not padding of the policy. `array_cycles` is arrays x cycles a token.
+    only weights that are not padding of the policy; `fill` says where the other cells are lost, see `mapper.fill`.
+    `array_cycles` is arrays x cycles a token.
     """
     matrices = [m for s in workload.segments for m in s.matrices]
     weights = sum(m.weights for m in matrices)
@@ -51,6 +53,7 @@ def build(
         "arrays": arrays,
         "utilization": weights / cells,
         "utilization_useful": sum(_useful(m) for m in matrices) / cells,
+        "fill": fill.of(workload.segments, placement).as_dict(),
         "weights": weights,
         "dense_weights": dense,
         "macs": weights,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from rtl.spec.params import ConfigError, Params
 
-from . import layercost
+from . import fill, layercost
 from .bounds import STREAMING_TOKENS
 from .cost import Table, load
 from .layercost import Layer, Layers, Mapping, Run
@@ -257,8 +257,18 @@ def _costs(name: str, mode: str, found: dict[str, list[tuple[Layer, Run]]], tabl
             yield Row("7", name, f"{what}, linear / {mapping}, {mode}", gain, paper, note)
 
 
-#: Rows by figure.
-FIGURES = {"2b": sizes_rows, "6": arrays_rows, "7": cost_rows}
+def fill_rows(models: Iterable[str], setup: Setup) -> Iterator[Row]:
+    """Fill of densemap on awkward sizes, which the paper has none of; `models` are not asked for."""
+    for model, what, found in fill.awkward():
+        least = (
+            f"at least {found.arrays_bound} by area, {found.strategy_bound} with densemap's shapes"
+        )
+        note = f"{found.arrays} arrays, {least}; {found.why()}"
+        yield Row("fill", model, f"fill, {what}", found.fill, None, note)
+
+
+#: Rows by figure; `fill` is a table of ours.
+FIGURES = {"2b": sizes_rows, "6": arrays_rows, "7": cost_rows, "fill": fill_rows}
 
 
 def rows(figures: Iterable[str], models: Iterable[str], setup: Setup | None = None) -> list[Row]:

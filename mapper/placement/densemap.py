@@ -11,7 +11,6 @@ parts of L come one after the other on the same tiles.
 
 import dataclasses
 import enum
-import heapq
 import itertools
 import math
 from collections import Counter
@@ -28,8 +27,9 @@ from ..lower import feasible
 from .common import MAX_TILES, Judge, chunk_limit, require_monarch, with_chunk, with_tiles
 from .packing import Shape, pack
 
-#: Empty block positions that a larger D may cost, as a share of the blocks.
-TOLERATED_WASTE = 1 / 8
+#: Empty block positions that a larger D may cost, as a share of the blocks: as a rule, and where that leaves a factor
+#: so many groups, each with slices of its own, that only more arrays have room for them.
+TOLERATED_WASTE = (1 / 8, 1 / 2, 1)
 #: The number of tiles grows by this part of itself (at least by 1) from one attempt to the next.
 STRIDE = 64
 #: Ways to shape the factors that are tried for one number of tiles.
@@ -164,19 +164,36 @@ def place(
     Raises `ConfigError` if a fixed number of tiles is too small, naming the missing arrays.
     """
     multiple = chunk_limit(params, fixed)
-    families = [f for i, s in enumerate(segments) for f in _families(i, s, params, multiple)]
-    _, least = _demand(families, params)
+    ways = _ways(segments, params, multiple)
+    least = [_demand(families, params)[1] for families in ways]
     limit = params.tiles if "tiles" in fixed else MAX_TILES
-    tiles = limit if "tiles" in fixed else least
+    tiles = limit if "tiles" in fixed else min(least)
     while tiles <= limit:
-        placement = _try(families, segments, params.replace(tiles=tiles), fixed, seed, judge)
-        if placement:
-            return placement
+        for families, need in zip(ways, least, strict=True):
+            placement = tiles >= need and _try(
+                families, segments, params.replace(tiles=tiles), fixed, seed, judge
+            )
+            if placement:
+                return placement
         tiles += max(1, tiles // STRIDE)
     if "tiles" in fixed:  # say how many would do
         free = place(segments, params, fixed - {"tiles"}, seed)
         with_tiles(params, max(free.params.tiles, limit + 1), "densemap", fixed)
     raise ConfigError(f"tiles: densemap needs more than the limit of {limit} arrays")
+
+
+def _ways(segments: list[Segment], params: Params, multiple: int) -> list[list[_Family]]:
+    """Ways to see the factors as families, the preferred one first."""
+    ways = []
+    for waste, shared in itertools.product(TOLERATED_WASTE, (True, False)):
+        way = [
+            f
+            for i, s in enumerate(segments)
+            for f in _families(i, s, params, multiple, shared, waste)
+        ]
+        if way not in ways:
+            ways.append(way)
+    return ways
 
 
 def demand(
@@ -187,8 +204,9 @@ def demand(
     The granules of several matrices add up.
     """
     multiple = chunk_limit(params, fixed)
-    families = [f for i, s in enumerate(segments) for f in _families(i, s, params, multiple)]
-    return _demand(families, params)
+    found = [_demand(way, params) for way in _ways(segments, params, multiple)]
+    cells, arrays = zip(*found, strict=True)
+    return min(cells), min(arrays)
 
 
 def _demand(families: list[_Family], params: Params) -> tuple[int, int]:
@@ -197,16 +215,28 @@ def _demand(families: list[_Family], params: Params) -> tuple[int, int]:
     return cells, max(least, *(f.narrowest(params) for f in families))
 
 
-def _families(index: int, segment: Segment, params: Params, multiple: int) -> Iterator[_Family]:
-    """Families of a segment; R factors that read the same slices form one."""
+def _families(
+    index: int,
+    segment: Segment,
+    params: Params,
+    multiple: int,
+    shared: bool = True,
+    waste: float = TOLERATED_WASTE[0],
+) -> Iterator[_Family]:
+    """Families of a segment; R factors that read the same slices form one, unless not `shared`.
+
+    Shared slices are loaded once, but stay until the last of the R factors has read them, and its results wait for L
+    factors that need the same tiles. Where that leaves no order, the factors load their slices one after the other.
+    """
     lefts, groups = {}, {}
     for number, matrix in enumerate(segment.matrices):
         require_monarch(matrix, "densemap")
-        lefts[number] = _family(index, segment, LEFT, (number,), params, multiple)
-        groups.setdefault(matrix.factors[0].shape[:2], []).append(number)
+        lefts[number] = _family(index, segment, LEFT, (number,), params, multiple, waste)
+        key = matrix.factors[0].shape[:2] if shared else number
+        groups.setdefault(key, []).append(number)
     for numbers in groups.values():
         feeds = tuple(lefts[n] for n in numbers)
-        yield _family(index, segment, RIGHT, tuple(numbers), params, multiple, feeds)
+        yield _family(index, segment, RIGHT, tuple(numbers), params, multiple, waste, feeds)
         yield from feeds
 
 
@@ -223,6 +253,7 @@ def _family(
     numbers: tuple[int, ...],
     params: Params,
     multiple: int,
+    waste: float,
     feeds: tuple[_Family, ...] = (),
 ) -> _Family:
     matrix = segment.matrices[numbers[0]]
@@ -238,21 +269,21 @@ def _family(
         for d in range(min(params.row_groups, params.col_groups), 0, -1)
         if d % multiple == 0 and params.row_groups % d == 0 and params.col_groups % d == 0
     ]
-    blocks = _blocks(count, sizes)
+    blocks = _blocks(count, sizes, waste)
     wide = max(widths)
     fitting = [
         d for d in sizes if params.row_groups % (d * parts) == 0 and d * wide <= params.col_groups
     ]
-    folded = _blocks(count, fitting) if fitting and parts * wide > 1 else 0
+    folded = _blocks(count, fitting, waste) if fitting and parts * wide > 1 else 0
     if folded and set(widths) != {wide}:
         folded = 0  # columns that are missing in some matrices would leave cells empty
     return _Family(index, role, columns, count, parts, blocks, folded, feeds)
 
 
-def _blocks(count: int, sizes: list[int]) -> int:
-    """D: the largest that wastes little, else the one that wastes least."""
+def _blocks(count: int, sizes: list[int], tolerated: float) -> int:
+    """D: the largest that wastes no more than is tolerated, else the one that wastes least."""
     waste = {d: ceil_div(count, d) * d - count for d in sizes}
-    good = [d for d in sizes if waste[d] <= count * TOLERATED_WASTE]
+    good = [d for d in sizes if waste[d] <= count * tolerated]
     return good[0] if good else min(sizes, key=lambda d: (waste[d], -d))
 
 
@@ -360,9 +391,24 @@ def _improved(
 
 def _combinations(choices: list[list]) -> Iterator[tuple]:
     """Choices of one option each, those near the front of all lists first; a limited number."""
-    ranks = itertools.product(*(range(len(options)) for options in choices))
-    for rank in heapq.nsmallest(MAX_COMBINATIONS, ranks, key=sum):
+    last = [len(options) - 1 for options in choices]
+    ranks = itertools.chain.from_iterable(_ranks(last, total) for total in range(sum(last) + 1))
+    for rank in itertools.islice(ranks, MAX_COMBINATIONS):
         yield tuple(options[i] for options, i in zip(choices, rank, strict=True))
+
+
+def _ranks(last: list[int], total: int) -> Iterator[tuple[int, ...]]:
+    """Tuples of numbers from 0 to those of `last` that add up to `total`, in lexicographic order.
+
+    One by one: all of them would be millions for small granules.
+    """
+    if not last:
+        yield ()
+        return
+    rest = sum(last[1:])
+    for first in range(max(0, total - rest), min(last[0], total) + 1):
+        for others in _ranks(last[1:], total - first):
+            yield (first, *others)
 
 
 # -- shapes -------------------------------------------------------------------------------------

@@ -41,14 +41,41 @@ def test_placement_is_the_same_twice():
     assert place("densemap", segments, GPT2) == place("densemap", segments, GPT2)
 
 
-def test_few_blocks_share_arrays_without_waste():
-    rng = np.random.default_rng(0)
+def single(k, params, granule=32):
+    """Segments of one matrix, k blocks of a granule in both factors."""
+    matrix = programs.monarch(np.random.default_rng(0), params, "m", k, k, granule, granule)
+    return programs.workload(np.random.default_rng(0), params, {"s": [matrix]}).segments
+
+
+def test_groups_have_empty_positions_where_that_takes_fewer_arrays():
+    # 20 blocks: groups of 4 have none, but are five, with slices on five arrays; three groups of 8 do with three.
     params = Params()
-    matrix = programs.monarch(rng, params, "m", 20, 20, 32, 32)
-    placement = place("densemap", programs.workload(rng, params, {"s": [matrix]}).segments, params)
-    assert {panel.blocks for panel in placement.panels} == {4}
-    assert placement.params.drain_chunk == 4
-    assert placement.params.tiles == 5  # one half diagonal of R and one of L on each
+    placement = place("densemap", single(20, params), params)
+    assert {panel.blocks for panel in placement.panels} == {8}
+    assert placement.used_tiles == 3
+    # Where arrays are full either way, groups have none.
+    placement = place("densemap", single(16, params), params)
+    assert placement.used_tiles == 2 and {panel.blocks for panel in placement.panels} == {8}
+
+
+@pytest.mark.parametrize(
+    ("model", "rows", "cols", "granule", "blocks", "arrays"),
+    [
+        # Shared slices leave no order for Q, K and V on few arrays: 9 and 16 before they could be loaded apart.
+        ("smollm2", 256, 256, 32, 12, 6),
+        ("smollm2", 128, 512, 32, 32, 9),
+        # Groups of 2 of 10 row groups: 43 before they could have empty positions.
+        ("gpt2-medium", 240, 240, 24, 16, 15),
+        ("minilm", 192, 192, 24, 6, 11),
+    ],
+)
+def test_awkward_sizes(model, rows, cols, granule, blocks, arrays):
+    params = Params(rows=rows, cols=cols, granule=granule, lanes=4 * granule)
+    segments = shapes(model, [0], policy="rect", k=blocks, l=blocks)[0].segments
+    placement = place("densemap", segments, params)
+    validate(segments, placement)
+    lower(segments, placement)
+    assert placement.used_tiles == arrays
 
 
 def test_matrices_of_a_segment_share_one_load():
