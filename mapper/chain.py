@@ -15,9 +15,9 @@ from rtl.spec.params import Params
 
 from . import d2s
 from .graph import Segment, Workload
-from .integer import Integer, Observer, Scheme, observing
+from .integer import Integer, Observer, Scheme
 from .monarch import MonarchLinear
-from .network import Call, Linear, Network, linear_of, load
+from .network import Call, Linear, Network, linear_of, load, stacks
 from .pattern import PatternOf
 from .surgery import Joined, observed
 
@@ -32,8 +32,10 @@ def build(
     run: list[int],
     calibration: list[list[int]],
 ) -> list[Workload]:
-    """One workload per layer; its input is the float model's hidden state for the ids in `run`.
+    """One workload per layer, for the ids in `run`.
 
+    The input of a layer is what the integer layer before it says, if that is among `layers` and of the same stack,
+    otherwise the float model's hidden state; errors against the dense network add up in the first case.
     Ranges come from the projected float layer on `calibration`, a list of id sequences, since that
     is what the integer chain follows. A matrix that is Monarch in the network stays as it is; one without a pattern
     stays dense. Raises `ConfigError` for a matrix that the policy does not fit or lengths out of range.
@@ -42,10 +44,26 @@ def build(
     calls = network.calls(run, layers)
     dense = load(network.base) if network.base else network
     wanted = {n: call.run(dense.layers()[n]) for n, call in dense.calls(run, layers).items()}
-    return [
-        _layer(network, n, policy, pattern_of, params, calls[n], [s[n] for s in states], wanted[n])
-        for n in layers
-    ]
+    first = {stack[0] for stack in _numbers(network)}
+    outputs: dict[int, Tensor] = {}
+    workloads = []
+    for n in layers:
+        call = calls[n]
+        if n - 1 in outputs and n not in first:
+            call = Call((outputs[n - 1], *call.args[1:]), call.kwargs)
+        seen = [s[n] for s in states]
+        workload, outputs[n] = _layer(network, n, policy, pattern_of, params, call, seen, wanted[n])
+        workloads.append(workload)
+    return workloads
+
+
+def _numbers(network: Network) -> list[list[int]]:
+    """Numbers of the layers, stack by stack."""
+    count, result = 0, []
+    for stack in stacks(network):
+        result.append(list(range(count, count + len(stack))))
+        count += len(stack)
+    return result
 
 
 def exchanged(network: Network, layer: int, linears: Mapping[str, nn.Module]) -> nn.Module:
@@ -68,19 +86,18 @@ def _layer(
     run: Call,
     calibration: list[Call],
     wanted: Tensor,
-) -> Workload:
+) -> tuple[Workload, Tensor]:
+    """The workload of a layer, and the layer's output from integers."""
     real = {m.matrix.name: _projected(network, m, pattern_of) for m in network.matrices(n)}
     projected = exchanged(network, n, real)
-    scheme = Scheme()
-    observers = {name: Observer(linear, scheme) for name, linear in real.items()}
-    for take in observing(observers, scheme):
-        with observed(real, take):
-            for call in calibration:
-                call.run(projected)
+    observers = {name: Observer(linear, Scheme()) for name, linear in real.items()}
+    with observed(real, lambda name, x, y: observers[name].see(x, y)):
+        for call in calibration:
+            call.run(projected)
     chain = {name: Integer(o.matrix(name, n, params), params) for name, o in observers.items()}
     output = run.run(exchanged(network, n, chain))
     parts = network.segments(n)
-    return Workload(
+    workload = Workload(
         model=network.model.name,
         layer=n,
         policy=policy,
@@ -93,6 +110,7 @@ def _layer(
         notes=_notes(wanted, run.run(projected), output)
         | {"projection_error": _projection_errors(network, n, real)},
     )
+    return workload, output
 
 
 def _projected(network: Network, linear: Linear, pattern_of: PatternOf) -> nn.Module:

@@ -37,8 +37,8 @@ class Matrix:
     Dense: one factor with K = 1. Monarch: (R, L) with R.blocks (k, p, q) and L.blocks (l, rank * k, s), where the
     intermediate index of L is ordered (rank, k): u[kk, rh * l + ll] of R is input rh * k + kk of block ll of L.
     x is zero-padded to k * p, or shorter: elements of x beyond are not read. Output (s, l) order: y[j * l + ll] is
-    output j of block ll, cut to n_out. Scales and centres per element are tuples, which JSON keeps exactly; a list
-    becomes one. Nothing but the way into and out of integers needs centres: biases have what they amount to.
+    output j of block ll, cut to n_out. Scales and offsets per element are tuples, which JSON keeps exactly; a list
+    becomes one. Nothing but the way into and out of integers needs them.
     """
 
     name: str
@@ -51,16 +51,16 @@ class Matrix:
     in_scale: float | tuple[float, ...] = 1.0
     #: real value of one step of y, or of one of each of its n_out elements
     out_scale: float | tuple[float, ...] = 1.0
-    #: real value of x, and of y, whose integer is 0
-    in_centre: float | tuple[float, ...] = 0.0
-    out_centre: float | tuple[float, ...] = 0.0
+    #: real value of y whose integer is 0: all of the bias, where tokens have sizes (`mapper.quantise`)
+    out_offset: float | tuple[float, ...] = 0.0
+    by_size: bool = False  #: whether x and y are in units of each token's size
     useful_weights: int = (
         0  #: stored weights that are not padding granules of a policy; 0: all elements
     )
     mid_scale: float = 1.0  #: real value of one step of the intermediate (Monarch)
 
     def __post_init__(self):
-        for name in ("in_scale", "out_scale", "in_centre", "out_centre"):
+        for name in ("in_scale", "out_scale", "out_offset"):
             if isinstance(scales := getattr(self, name), list):
                 object.__setattr__(self, name, tuple(scales))
 

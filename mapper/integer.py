@@ -6,7 +6,7 @@ Ranges are observed on batches that the float network runs; then each linear bec
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,8 +32,8 @@ INPUTS = 1.0
 ENOUGH_BITS = 8
 #: Ranges of single channels are widened by this over the root of the number of tokens: extremes of few are too small.
 HEADROOM = 8.0
-#: Tokens of a call, at most, on which an integer linear is compared with the real one.
-SAMPLED = 128
+#: Tokens are in units of their sizes where the largest of a call is so many times the median one.
+SPREAD = 8.0
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,8 @@ class Scheme:
     compensate: bool = (
         True  #: round weights of few bits for the errors of outputs (`mapper.rounding`)
     )
-    #: let the bias take the mean of the rounding errors (after Nagel et al., arXiv 1906.04721): most values of a GELU
-    #: lie in one or two steps below zero, where roundings do not cancel out
-    correct: bool = True
-    #: integers count from the mean of each channel, not from 0, which costs the hardware nothing: some channels hardly
-    #: move, far from 0
-    centre: bool = True
+    #: tokens in units of their sizes (`quantise.sizes`) where these differ much
+    by_size: bool = True
 
     def __post_init__(self):
         check_method(self.method)
@@ -89,22 +85,12 @@ class Observer:
         self.output = Magnitudes(n_out if scheme.per_channel else 1)
         self._rows = 0
         self._products: list[Tensor] = []
-        self._sample: list[Tensor] = []
-        self._met = 0
-        self._sums = [torch.zeros(n, dtype=torch.float64) for n in (n_in, n_out)]
+        self._by_size: bool | None = None  #: as the first call says
 
     @property
-    def centres(self) -> tuple[Tensor, Tensor]:
-        """Inputs (n_in,) and outputs (n_out,) whose integers are 0."""
-        means = [(total / max(1, self._met)).float() for total in self._sums]
-        return means[0], means[1]
-
-    def meet(self, x: Tensor, y: Tensor, mask: Tensor | None = None) -> None:
-        """Let the centres be the means of this call, and others, before any is seen; arguments as for `see`."""
-        for total, values in zip(self._sums, _tokens(x, y, mask), strict=True):
-            total += values.double().sum(0)
-            met = len(values)
-        self._met += met
+    def by_size(self) -> bool:
+        """Whether tokens are in units of their sizes; the same for all matrices that read the same inputs."""
+        return bool(self._by_size)
 
     def see(self, x: Tensor, y: Tensor, mask: Tensor | None = None) -> None:
         """Take note of a call, y (.., n_out) of x (.., n_in).
@@ -112,9 +98,14 @@ class Observer:
         Positions where `mask` is 0 are left out, if it has the shape of x without its last dimension.
         """
         x, y = _tokens(x, y, mask)
-        self._sample.append(x[:: max(1, -(-len(x) // SAMPLED))])
-        centres = self.centres
-        x, y = x - centres[0], y - centres[1]
+        size = torch.from_numpy(quantise.sizes(x.numpy()))
+        if self._by_size is None and len(x):
+            self._by_size = self.scheme.by_size and bool(size.max() >= SPREAD * size.median())
+        if self.by_size:
+            bias = (
+                torch.zeros(()) if self.linear.bias is None else self.linear.bias.detach().float()
+            )
+            x, y = x / size, (y - bias) / size
         self.input.see(x.numpy())
         self.output.see(y.numpy())
         inputs = x[:, None]
@@ -162,42 +153,24 @@ class Observer:
 
     def matrix(self, name: str, layer: int, params: Params) -> Matrix:
         """The integer matrix for what has been seen."""
+        bias = torch.zeros(self.n_out) if self.linear.bias is None else self.linear.bias.detach()
+        if not self.by_size:
+            return self._matrix(name, layer, params, bias.double().numpy())
         made = self._matrix(name, layer, params, np.zeros(self.n_out))
-        if not self.scheme.correct:
-            return made
-        return self._matrix(name, layer, params, self._lost(made, params))
+        return dataclasses.replace(made, by_size=True, out_offset=tuple(bias.double().tolist()))
 
-    def lost(self, params: Params) -> np.ndarray:
-        """What `correct` adds to the bias, float64 (n_out,)."""
-        plain = self._matrix("", 0, params, np.zeros(self.n_out))
-        return self._lost(plain, params) if self.scheme.correct else np.zeros(plain.n_out)
-
-    @torch.no_grad()
-    def _lost(self, matrix: Matrix, params: Params) -> np.ndarray:
-        """Mean of real outputs less those of the integer matrix, of tokens that have been seen."""
-        x = torch.cat(self._sample)
-        return (self.linear(x) - Integer(matrix, params)(x)).double().mean(0).numpy()
-
-    @torch.no_grad()
-    def _matrix(self, name: str, layer: int, params: Params, more: np.ndarray) -> Matrix:
-        """The integer matrix with `more` (n_out,) added to the bias."""
-        ranges, centres = self.ranges(params.act_bits), self.centres
-        bias = (self.linear(centres[0]) - centres[1]).double().numpy() + more
+    def _matrix(self, name: str, layer: int, params: Params, bias: np.ndarray) -> Matrix:
+        ranges = self.ranges(params.act_bits)
         grams: tuple[np.ndarray | None, ...] = (None, None)
         if self._products and params.weight_bits < ENOUGH_BITS:
             grams = tuple(p.numpy() / self._rows for p in self._products)
         rounding = Rounding(self.scheme.method, grams)
         if isinstance(self.linear, nn.Linear):
             weight = self.linear.weight.detach().double().numpy()
-            made = quantise.dense(name, layer, weight, bias, ranges, params, rounding)
-        else:
-            assert self.factors is not None
-            shape, stored = self.factors.pattern, self.factors.stored()
-            made = quantise.monarch(name, layer, shape, stored, bias, ranges, params, rounding)
-        if not self.scheme.centre:
-            return made
-        there, out = (tuple(c.tolist()) for c in centres)
-        return dataclasses.replace(made, in_centre=there, out_centre=out)
+            return quantise.dense(name, layer, weight, bias, ranges, params, rounding)
+        assert self.factors is not None
+        shape, stored = self.factors.pattern, self.factors.stored()
+        return quantise.monarch(name, layer, shape, stored, bias, ranges, params, rounding)
 
 
 def _tokens(x: Tensor, y: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -233,15 +206,17 @@ class Integer(nn.Module):
         super().__init__()
         self.matrix, self.params = matrix, params
         self.scales = matrix.out_scales.astype(np.float32)
-        self.centres = [np.asarray(c, np.float32) for c in (matrix.in_centre, matrix.out_centre)]
+        self.offset = np.asarray(matrix.out_offset, np.float32)
         self.x = np.zeros((0, matrix.n_in), np.int8)
 
     def forward(self, x: Tensor) -> Tensor:
         """y (.., n_out) of x (.., n_in)."""
-        flat = x.detach().flatten(0, -2).numpy() - self.centres[0]
+        flat = x.detach().flatten(0, -2).numpy()
+        size = quantise.sizes(flat) if self.matrix.by_size else np.float32(1)
+        flat = flat / size
         self.x = quantise.activations(flat, self.matrix.in_scale, self.params.act_bits)
         y = quantise.apply_matrix(self.matrix, self.x, self.params)
-        real = y.astype(np.float32) * self.scales + self.centres[1]
+        real = y.astype(np.float32) * self.scales * size + self.offset
         return torch.from_numpy(real).unflatten(0, x.shape[:-1])
 
 
@@ -256,28 +231,19 @@ def observe(
     chosen = {n: m for n, m in module.named_modules() if isinstance(m, MonarchLinear)}
     chosen |= {name: module.get_submodule(name) for name in dense}
     observers = {name: Observer(linear, scheme) for name, linear in chosen.items()}
-    batches = list(batches)
-    for take in observing(observers, scheme):
-        mask: Tensor | None = None
+    mask: Tensor | None = None
 
-        def note(name: str, x: Tensor, y: Tensor) -> None:
-            take(name, x, y, mask)  # noqa: B023 - called in this iteration only
+    def see(name: str, x: Tensor, y: Tensor) -> None:
+        observers[name].see(x, y, mask)
 
-        with observed(chosen, note):
-            for batch in batches:
-                mask = batch.get("attention_mask")
-                forward(module, batch)
+    with observed(chosen, see):
+        for batch in batches:
+            mask = batch.get("attention_mask")
+            forward(module, batch)
     for name, observer in observers.items():
         if not observer.input.largest.any():
             raise ConfigError(f"{name}: quantisation has seen no input other than zero")
     return observers
-
-
-def observing(observers: dict[str, Observer], scheme: Scheme) -> Iterator[Callable[..., None]]:
-    """What to call with (name, x, y, mask or None) for everything that passes, once for each time that it must."""
-    if scheme.centre:
-        yield lambda name, x, y, mask=None: observers[name].meet(x, y, mask)
-    yield lambda name, x, y, mask=None: observers[name].see(x, y, mask)
 
 
 def integer_module(

@@ -48,8 +48,8 @@ _MATRIX_VALUES = (
     "rank",
     "in_scale",
     "out_scale",
-    "in_centre",
-    "out_centre",
+    "out_offset",
+    "by_size",
     "useful_weights",
     "mid_scale",
 )

@@ -33,8 +33,7 @@ class FakeMonarch:
     """The forward pass of a Monarch layer with the roundings of `quantise.monarch`.
 
     `ranges` as for `quantise.monarch`. What the range of a weight channel is of its largest weight is kept from the
-    weights that the layer has now. `shift` (n_out,) is what `Scheme.correct` adds to the bias, `centres` are those of
-    inputs and outputs.
+    weights that the layer has now. `by_size` as in `Matrix`.
     """
 
     def __init__(
@@ -43,8 +42,7 @@ class FakeMonarch:
         ranges: Ranges,
         params: Params,
         method: str,
-        shift: np.ndarray | None = None,
-        centres: tuple[Tensor, Tensor] | None = None,
+        by_size: bool = False,
     ):
         shape, bits = layer.pattern, params.act_bits
         self.layer, self.bits, self.limits = layer, params.weight_bits, signed_range(bits)
@@ -52,9 +50,7 @@ class FakeMonarch:
         mid = np.broadcast_to(ranges.mid, (shape.k, shape.q)).reshape(-1)
         self.mid = _tensor(quantise.steps(mid, mid.size, bits)).view(shape.k, 1, shape.q)
         self.output = _tensor(quantise.steps(ranges.output, shape.n_out, bits))
-        zero = torch.zeros(shape.n_in), torch.zeros(shape.n_out)
-        self.centres = zero if centres is None else centres
-        self.shift = _tensor(np.zeros(shape.n_out) if shift is None else shift)
+        self.by_size = by_size
         padding = shape.k * shape.p - shape.n_in
         rows = nn.functional.pad(self.input, (0, padding), value=float(self.input.max()))
         # Steps of a factor's inputs are part of its weights when these are rounded: (blocks, 1, fan_in).
@@ -75,16 +71,21 @@ class FakeMonarch:
     def __call__(self, x: Tensor) -> Tensor:
         """y (.., n_out) of x (.., n_in)."""
         p = self.layer.pattern
-        flat = through(x.reshape(-1, p.n_in) - self.centres[0], self.input, *self.limits)
+        flat = x.reshape(-1, p.n_in)
+        size = torch.ones(())
+        if self.by_size:
+            size = torch.from_numpy(quantise.sizes(flat.detach().numpy()))
+        flat = through(flat / size, self.input, *self.limits)
         flat = nn.functional.pad(flat, (0, p.k * p.p - p.n_in)).view(-1, p.k, p.p)
         u = torch.bmm(flat.transpose(0, 1), self._weights(0).mT)
         u = through(u, self.mid, *self.limits)
         v = u.view(p.k, -1, p.rank, p.l).permute(3, 1, 0, 2).reshape(p.l, -1, p.r)
         y = torch.bmm(v, self._weights(1).mT).permute(1, 2, 0).reshape(-1, p.s * p.l)[:, : p.n_out]
-        # What the centre of the inputs amounts to is part of the bias, which is rounded far more finely.
-        at_centre = MonarchLinear.forward(self.layer, self.centres[0])
-        y = y + (at_centre + self.shift - self.centres[1])
-        y = through(y, self.output, *self.limits) + self.centres[1]
+        bias = torch.zeros(()) if self.layer.bias is None else self.layer.bias
+        if self.by_size:
+            y = through(y, self.output, *self.limits) * size + bias
+        else:
+            y = through(y + bias, self.output, *self.limits)
         return y.reshape(*x.shape[:-1], p.n_out)
 
 
@@ -114,8 +115,8 @@ def fake_quantised(
     for name, layer in layers.items():
         assert isinstance(layer, MonarchLinear)
         seen = observers[name]
-        ranges, shift = seen.ranges(params.act_bits), seen.lost(params)
-        layer.forward = FakeMonarch(layer, ranges, params, method, shift, seen.centres)
+        ranges = seen.ranges(params.act_bits)
+        layer.forward = FakeMonarch(layer, ranges, params, method, seen.by_size)
     try:
         yield module
     finally:

@@ -1,7 +1,10 @@
 """Real weights and ranges to integer factors, and the same integers applied in numpy.
 
 Weights are symmetric per output channel. Activations are symmetric: inputs per tensor, outputs per tensor or channel,
-and the intermediate of a Monarch pair per tensor after its channels have been made alike (`equalised`).
+and the intermediate of a Monarch pair per tensor after its channels have been made alike (`equalised`). They can be in
+units of each token's own size, a power of two (`sizes`): a matrix is linear, so its outputs scale with its inputs, and
+the few tokens with massive activations (arXiv 2402.17762) no longer set the steps of all others. What is quantised and
+multiplied is the same; whoever makes integers of real values, and real values of integers, scales and adds the bias.
 Requantisation follows `rtl.spec.numeric`; this implementation and the golden model share that contract only.
 """
 
@@ -62,6 +65,12 @@ def steps(largest: float | np.ndarray, count: int, bits: int) -> np.ndarray:
 def activations(x: np.ndarray, scale: float | tuple[float, ...], bits: int) -> np.ndarray:
     """int8 of real x (.., n): round(x / scale), clipped to `bits` bits; one scale, or one of each element."""
     return np.clip(np.rint(x / np.asarray(scale)), *signed_range(bits)).astype(np.int8)
+
+
+def sizes(x: np.ndarray) -> np.ndarray:
+    """The size of each token of real x (T, n): the largest power of two up to its largest magnitude, (T, 1), as x."""
+    largest = np.abs(x).max(axis=-1, keepdims=True)
+    return np.ldexp(np.ones_like(largest), np.frexp(np.where(largest > 0, largest, 1))[1] - 1)
 
 
 def multiplier(ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,9 +19,8 @@ from tests.mapper.small_nets import Net, batches
 PARAMS = Params()
 SCHEMES = [
     Scheme(),
-    Scheme("max", None, None, False, False, False, False),
-    Scheme(correct=False),
-    Scheme(centre=False),
+    Scheme("max", None, None, False, False, False),
+    Scheme(by_size=False),
     Scheme("percentile", 0.5, 0.0, True, False),
     Scheme("mse", None, 1.0, False, True),
 ]
@@ -29,8 +28,8 @@ SCHEMES = [
 
 def by_hand(matrix, x):
     """A matrix multiply on real x (T, n_in), in float64 from the integers and the definition, and back to real."""
-    moved = x.astype(np.float64) - np.asarray(matrix.in_centre)
-    q = np.clip(np.rint(moved / matrix.in_scales), -128, 127)
+    size = 2.0 ** np.floor(np.log2(np.abs(x).max(1, keepdims=True))) if matrix.by_size else 1.0
+    q = np.clip(np.rint(x.astype(np.float64) / size / matrix.in_scales), -128, 127)
     first = matrix.factors[0]
     k, p, _ = first.shape
     rows = np.zeros((len(x), k * p))
@@ -43,7 +42,7 @@ def by_hand(matrix, x):
         v = out.reshape(len(x), -1)[:, order].reshape(len(x), l, r)
         out = requantised(np.einsum("tlr,lrs->tls", v, second.blocks), second).swapaxes(1, 2)
     steps = out.reshape(len(x), -1)[:, : matrix.n_out]
-    return steps * matrix.out_scales + np.asarray(matrix.out_centre)
+    return steps * matrix.out_scales * size + np.asarray(matrix.out_offset)
 
 
 def requantised(acc, part):
@@ -51,10 +50,19 @@ def requantised(acc, part):
     return np.clip(np.floor((acc + part.bias) * scale + 0.5), -128, 127)
 
 
+def massive(data):
+    """One token of each sequence is a hundred times as large."""
+    for batch in data:
+        batch["x"][:, 0] *= 100
+    return data
+
+
+@pytest.mark.parametrize("change", [list, massive], ids=["alike", "massive"])
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
-def test_a_network_equals_the_same_by_hand(scheme):
-    module = integer_module(Net(), batches(), PARAMS, dense=["last"], scheme=scheme)
-    (batch,) = batches(1, seed=1, hidden=0.5)
+def test_a_network_equals_the_same_by_hand(scheme, change):
+    module = integer_module(Net(), change(batches()), PARAMS, dense=["last"], scheme=scheme)
+    assert module.first.matrix.by_size == (scheme.by_size and change is massive)
+    (batch,) = change(batches(1, seed=1, hidden=0.5))
     x = batch["x"].flatten(0, 1).numpy()
     for name in ("first", "second", "last"):
         x = by_hand(module.get_submodule(name).matrix, np.maximum(x, 0) if name != "first" else x)
@@ -79,6 +87,25 @@ def distance(module, net):
     with torch.no_grad():
         wanted = net(**batch)
         return float((module(**batch) - wanted).norm() / wanted.norm())
+
+
+def test_sizes_of_tokens_keep_massive_ones_apart():
+    """Errors of all other tokens, against the same network with one range for all."""
+    net, data = Net(), massive(batches(20))
+    (batch,) = massive(batches(1, seed=3, hidden=0.5))
+    with torch.no_grad():
+        wanted = net(**batch)[:, 1:]
+        errors = [
+            float((integer_module(net, data, PARAMS, scheme=s)(**batch)[:, 1:] - wanted).norm())
+            for s in (Scheme(), Scheme(by_size=False))
+        ]
+    assert errors[0] < 0.04 * float(wanted.norm()) < 10 * errors[0] < errors[1]
+
+
+def test_sizes_are_powers_of_two():
+    x = np.array([[0.0, 0.0], [3.0, -5.0], [-4.0, 0.1], [0.3, 0.2]], np.float32)
+    assert quantise.sizes(x).tolist() == [[1], [4], [4], [0.25]]
+    assert quantise.sizes(x).dtype == np.float32
 
 
 def test_eight_bits_are_near_and_four_are_not_far():
@@ -114,8 +141,8 @@ def test_masked_positions_do_not_count():
         integer_module(net, batches(hidden=hidden), PARAMS).first.matrix for hidden in (0.5, 1e4)
     ]
     assert same[0].in_scale == same[1].in_scale and same[0].out_scale == same[1].out_scale
-    without = [{"x": batch["x"]} for batch in batches()]
-    assert max(integer_module(net, without, PARAMS).first.matrix.in_scale) > 10
+    without, plain = [{"x": batch["x"]} for batch in batches()], Scheme(by_size=False)
+    assert max(integer_module(net, without, PARAMS, scheme=plain).first.matrix.in_scale) > 10
 
 
 def test_weights_only_uses_few_values():
@@ -179,7 +206,7 @@ def test_few_tokens_get_headroom():
     net = Net()
     data = batches(1)
     (one, many) = (
-        integer.observe(net, data * n, Scheme("max", centre=False))["first"].ranges(8).input
+        integer.observe(net, data * n, Scheme("max", by_size=False))["first"].ranges(8).input
         for n in (1, 1000)
     )
     seen = data[0]["x"][:, :4].abs().amax((0, 1)).numpy()
