@@ -19,7 +19,7 @@ from .cli_d2s import add_parser as add_d2s
 from .cli_study import add_parser as add_study
 from .compile import Compiler
 from .pattern import POLICIES
-from .placement import STRATEGIES, monarch_strategy
+from .placement import STRATEGIES, monarch_strategy, suited
 from .program import Program
 
 #: Seconds after which a progress bar is shown.
@@ -104,8 +104,7 @@ def _hardware(args: argparse.Namespace) -> tuple[Params, set[str]]:
 def _compile(args: argparse.Namespace) -> None:
     start = time.perf_counter()
     params, fixed = _hardware(args)
-    if args.strategy not in STRATEGIES:
-        raise ConfigError(f"strategy: {args.strategy!r} is not one of {', '.join(STRATEGIES)}")
+    params = suited(args.strategy, params, frozenset(fixed))
     policy = args.policy
     if not monarch_strategy(args.strategy):
         if policy not in (None, "dense"):
