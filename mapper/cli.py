@@ -32,6 +32,8 @@ examples:
   python -m mapper compile minilm --strategy densemap --policy blocks --blocks 12,12 --rank 2 \\
       --layers 0,3-5 -o build/minilm
   python -m mapper compile gpt2-medium --strategy densemap --config my.toml --json -o build/p
+  python -m mapper compile bert-large --strategy sparsemap --readout adc --adc-bits 5 --adcs 8 \\
+      -o build/analog
 
 Without options the model's preset is used and arrays and depths are as many as needed; what is given
 on the command line (or in a TOML file) is a limit. The directory is written completely or not at all.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from rtl.spec.params import ConfigError, Params
 
+from .compile import Compiler
 from .models import MODELS
 from .placement import STRATEGIES, monarch_strategy, place
 from .workload import shapes
@@ -23,6 +24,8 @@ EMBEDDINGS = {
 }
 #: The policy of the paper.
 POLICY = "pad"
+#: Bits of the converters that the paper gives each strategy.
+ADC_BITS = {"linear": 8, "sparsemap": 5, "densemap": 3}
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,21 @@ def arrays(name: str, strategy: str, params: Params) -> Arrays:
             placed[key] = found.used_tiles, weights
         tiles, stored = tiles + placed[key][0], stored + placed[key][1]
     return Arrays(tiles, stored, tiles * params.rows * params.cols)
+
+
+def analog_cycles(
+    name: str, strategy: str, adcs: int, tokens: int = 1, params: Params | None = None
+) -> int:
+    """Cycles of the first layer on arrays with `adcs` converters of the paper's bits, as compiled: ISS = RTL.
+
+    With 16 tokens or more they follow each other as closely as the arrays allow. `params`: the rest of the
+    configuration; by default the model's preset. Raises `ConfigError` for what cannot be compiled.
+    """
+    base = params or Params.load(MODELS[name].preset)
+    analog = base.replace(readout="adc", adc_bits=ADC_BITS[strategy], adcs=adcs)
+    policy = POLICY if monarch_strategy(strategy) else "dense"
+    work = shapes(name, [0], policy=policy, tokens=tokens)[0]
+    return Compiler(strategy, analog).plan(work).cycles
 
 
 def sizes_rows(models: Iterable[str]) -> Iterator[Row]:

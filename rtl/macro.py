@@ -291,7 +291,7 @@ class Column(_Part):
         segments = _segments(params)
         ports = {"totals": segments * _total(params).width, "rows": segments}
         ports |= {"plane": index_bits(_places(params)), "last": 1, "load": 1, "enable": 1}
-        ports |= {"shift": range(_shifts(params))} if params.analog else {}
+        ports |= {"shift": index_bits(_shifts(params))} if params.analog else {}
         return ports | {"acc_bank": 1, "drain_bank": 1}
 
     @staticmethod
@@ -432,7 +432,7 @@ class ColumnGroup(_Part):
     def _shift(self, m: Module):
         """Bits that the converters drop, by the rows that this group has weights in."""
         p = self.params
-        shift = Signal(range(_shifts(p)))
+        shift = Signal(index_bits(_shifts(p)))
         if p.tree == "shared":
             m.d.comb += shift.eq(adc_shift(p.granule, p))
             return shift

@@ -22,9 +22,9 @@ class Reads(wiring.Component):
     -------
     start : In, a pass starts: its first cycle is the next one
     running : In, a pass computes in this cycle
-    first, mask, sel, steps, stride : In, of the PASS (the last three with tree = shared), stable while it runs
+    first, enabled, sel, steps, stride : In, of the PASS (the last three with tree = shared), stable while it runs
     convert : Out, all columns of the read have been converted for the pair of planes `plane`, `wplane`
-    clear : Out, the read opens a new result
+    opens : Out, the read opens a new result
     on : Out, column groups that are read
     offset : Out, added to the selects in this step
     last : Out, last cycle of the pass
@@ -33,7 +33,7 @@ class Reads(wiring.Component):
     def __init__(self, params: Params):
         self.params = p = params
         group = index_bits(p.row_groups)
-        command = {"first": In(1), "mask": In(p.col_groups)}
+        command = {"first": In(1), "enabled": In(p.col_groups)}
         if p.tree == "shared":
             command |= {
                 "sel": In(p.col_groups * group),
@@ -48,7 +48,7 @@ class Reads(wiring.Component):
                 "convert": Out(1),
                 "plane": Out(index_bits(p.planes)),
                 "wplane": Out(index_bits(p.weight_planes)),
-                "clear": Out(1),
+                "opens": Out(1),
                 "on": Out(p.col_groups),
                 "offset": Out(group),
                 "last": Out(1),
@@ -90,7 +90,7 @@ class Reads(wiring.Component):
 
     def _one_read(self, m):
         """All column groups at once; whether this is the final read."""
-        m.d.comb += [self.on.eq(self.mask), self.clear.eq(self.first)]
+        m.d.comb += [self.on.eq(self.enabled), self.opens.eq(self.first)]
         return 1
 
     def _row_groups(self, m, read_ends):
@@ -101,13 +101,13 @@ class Reads(wiring.Component):
         rows = [self._row(m, h) for h in range(p.col_groups)]
         asked = Signal(p.row_groups)
         for h, row in enumerate(rows):
-            with m.If(self.mask[h]):
+            with m.If(self.enabled[h]):
                 m.d.comb += asked.bit_select(row, 1).eq(1)
         left = asked & ~seen
         now = Signal(p.row_groups)
         m.d.comb += now.eq(left & (-left)[: p.row_groups])
-        on = [self.mask[h] & now.bit_select(row, 1) for h, row in enumerate(rows)]
-        m.d.comb += [self.on.eq(Cat(on)), self.clear.eq(self.first & (step == 0))]
+        on = [self.enabled[h] & now.bit_select(row, 1) for h, row in enumerate(rows)]
+        m.d.comb += [self.on.eq(Cat(on)), self.opens.eq(self.first & (step == 0))]
         step_ends = Signal()
         m.d.comb += step_ends.eq((left & ~now) == 0)
         with m.If(read_ends):

@@ -189,7 +189,7 @@ class Tile(wiring.Component):
             reads.start.eq(self.pass_start),
             reads.running.eq(self.running),
             reads.first.eq(command.first),
-            reads.mask.eq(command.mask),
+            reads.enabled.eq(command.mask),
             self.ready.eq(~self.running | reads.last),
         ]
         if p.tree == "shared":
@@ -210,7 +210,7 @@ class Tile(wiring.Component):
             "i_pass_en": reads.convert,
             "i_pass_plane": reads.plane,
             "i_pass_wplane": reads.wplane,
-            "i_pass_clear": reads.clear,
+            "i_pass_clear": reads.opens,
             "i_pass_bank": self.row_bank,
             "i_acc_bank": self.newest,
             "i_pass_mask": reads.on,

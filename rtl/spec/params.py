@@ -48,13 +48,11 @@ class Params:
     act_bits: int = 8  #: 4 or 8, two's complement
     dac_bits: int = 1  #: input bits a cycle; a step of a pass takes act_bits / dac_bits cycles
     tree: str = "shared"  #: `shared`: one adder tree a column; `full`: one segment per row group
-    readout: str = (
-        "digital"  #: `digital`: exact; `adc`: the analog array with its converters, emulated
-    )
-    adc_bits: int = 0  #: resolution of a converter, 1..12, only with `readout = "adc"`
-    adcs: int = 0  #: converters per array, shared by its columns, only with `readout = "adc"`
-    adc_settle: int = 0  #: cycles until the columns settle, only with `readout = "adc"`; 0: 4
-    adc_cycles_per_bit: int = 0  #: cycles a bit of a conversion, only with `readout = "adc"`; 0: 1
+    readout: str = "digital"  #: `digital`: exact; `adc`: an analog array, emulated
+    adc_bits: int = 0  #: bits of a converter, 1..12, only with `readout = "adc"`
+    adcs: int = 0  #: converters that the columns of an array share, only with `readout = "adc"`
+    adc_settle: int = 0  #: cycles until columns settle, only with `readout = "adc"`; 0: 4
+    adc_cycles_per_bit: int = 0  #: of a conversion, only with `readout = "adc"`; 0: 1
     tiles: int = 1  #: arrays per core
     cores: int = 1  #: cores per chip
     lanes: int = 32  #: elements a cycle through a buffer, load or drain port
