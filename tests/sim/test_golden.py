@@ -307,6 +307,16 @@ def test_converters_that_lose_nothing_are_exact(tree, seed):
         np.testing.assert_array_equal(stage.acc, acc)
 
 
+def test_converters_clip_what_is_beyond_their_range():
+    """Their range holds all rows of a block; with more ones they stay at the last code."""
+    ones = np.ones((1, 1), np.int32)
+    part = Factor(np.ones((1, 9, 1), np.int8), 0 * ones, ones, ones)
+    reads, params = torch.zeros(9, dtype=torch.int64), analog("full", 2)
+    for rows, want in ((9, 8), (8, 8), (7, 6), (3, 3)):  # steps of 4, 4, 2 and 1, codes up to 3
+        got = golden._converted(part, torch.ones(1, 1, 9, dtype=torch.int64), reads, rows, params)
+        assert got.item() == want
+
+
 def test_converters_of_few_bits_lose_something():
     rng = np.random.default_rng(0)
     matrix = random_matrix(rng, 4, 4, 4, 4, 1, PARAMS)
