@@ -6,7 +6,7 @@ from functools import cache
 
 from amaranth.back import rtlil
 
-from rtl.macro import MODULE, STRUCTURAL_PARTS
+from rtl.macro import MODULE, structural_parts
 from rtl.spec.params import Params
 
 _LINE = re.compile(r"^(module|  cell) (\S+)", re.MULTILINE)
@@ -17,7 +17,7 @@ def cell_counts(params: Params) -> Counter:
     """Word-level cells of one array by yosys type, e.g. `$add`; an adder of any width counts once."""
     modules: dict[str, Counter] = {}
     current: Counter = Counter()
-    for part in STRUCTURAL_PARTS:
+    for part in structural_parts(params):
         text = rtlil.convert(part(params, linked=True), name=part.name, emit_src=False)
         for kind, name in _LINE.findall(text):
             if kind == "module":

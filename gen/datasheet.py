@@ -46,9 +46,14 @@ def area(params: Params) -> dict[str, tuple[int, int, str]]:
     p = params
     fan_in = p.granule if p.tree == "shared" else p.rows
     requantisers = p.lanes * p.drain_ports
+    bits = 1 if p.analog else p.weight_bits
+    emulated = {
+        "converters, emulated": (p.cols, 0, f"{p.adc_bits} bits; {p.adcs} in the array meant")
+    }
     return {
-        "weight multipliers": (p.cols * fan_in, 0, f"{p.dac_bits} x {p.weight_bits} bits"),
+        "weight multipliers": (p.cols * fan_in, 0, f"{p.dac_bits} x {bits} bits"),
         "tree adders": (p.cols * (fan_in - 1), 0, f"{fan_in} products a column"),
+        **(emulated if p.analog else {}),
         "shift-and-add accumulators": (p.cols, 0, f"{p.acc_bits} bits"),
         "requantisation multipliers": (
             0,
@@ -63,15 +68,37 @@ def area(params: Params) -> dict[str, tuple[int, int, str]]:
 def cycles(params: Params) -> list[tuple[str, int, str]]:
     """Cycles that each unit is occupied by typical work: name, cycles, what it is."""
     p = params
+    return [
+        *(_analog_passes(p) if p.analog else _passes(p)),
+        ("load of all row registers of a tile", -(-p.rows // p.lanes), "rows / lanes"),
+        ("drain of all columns of a tile", -(-p.cols // p.lanes), "cols / lanes, on one port"),
+        ("buffer word over the stream", p.beats_per_word, "beats"),
+        ("constant word over the stream", p.const_words * p.beats_per_word, "beats"),
+    ]
+
+
+def _passes(p: Params) -> list[tuple[str, int, str]]:
     dense = p.planes * (p.row_groups if p.tree == "shared" else 1)
     return [
         ("step of a pass", p.planes, "act_bits / dac_bits bit planes"),
         ("block-diagonal pass", p.planes, "one step: all column groups, any row group each"),
         ("dense pass", dense, "every row group into every column group"),
-        ("load of all row registers of a tile", -(-p.rows // p.lanes), "rows / lanes"),
-        ("drain of all columns of a tile", -(-p.cols // p.lanes), "cols / lanes, on one port"),
-        ("buffer word over the stream", p.beats_per_word, "beats"),
-        ("constant word over the stream", p.const_words * p.beats_per_word, "beats"),
+    ]
+
+
+def _analog_passes(p: Params) -> list[tuple[str, int, str]]:
+    """The same in reads: of all columns at once, or of those that a row group is read into."""
+    pairs = p.planes * p.weight_planes
+    whole, part = (pairs * p.plane_cycles(n) for n in (p.cols, p.granule))
+    planes = f"{pairs} pairs of bit planes, each {p.settle_cycles} cycles to settle"
+    found = [("read of all columns", whole, f"{planes} and {-(-p.cols // p.adcs)} conversions")]
+    if p.tree == "full":
+        return [*found, ("any pass", whole, "one read")]
+    return [
+        *found,
+        ("read of one column group", part, f"{planes} and {-(-p.granule // p.adcs)} conversions"),
+        ("block-diagonal pass", p.row_groups * part, "one read a row group"),
+        ("dense pass", p.row_groups * whole, "one read a row group, of all columns"),
     ]
 
 
@@ -149,10 +176,17 @@ def _area(params: Params) -> str:
     return "Datapath elements by formula, of the structural view:\n\n" + table(head, rows)
 
 
+def _rate(work: int, took: int) -> str:
+    """Work a cycle: an analog array takes more cycles than it has columns."""
+    return f"{work / took:.0f}" if work >= 10 * took else f"{work / took:.2f}"
+
+
 def _cycles(params: Params) -> str:
     p = params
-    peak = p.cols * p.granule // p.planes
-    dense = peak if p.tree == "shared" else p.cols * p.rows // p.planes
+    found = {name: count for name, count, _ in cycles(p)}
+    every = found.get("any pass", 1)
+    peak = _rate(p.cols * p.granule, found.get("block-diagonal pass", every))
+    dense = _rate(p.cols * p.rows, found.get("dense pass", every))
     return "\n".join(
         [
             "Occupation of the units, without pipeline latency and stream stalls:\n",

@@ -22,7 +22,7 @@ def derived(params: Params) -> dict[str, tuple[int, str]]:
     result = {}
     for name, member in vars(Params).items():
         if isinstance(member, property) and name != "config_hash":
-            result[name] = (getattr(params, name), _one_line(member))
+            result[name] = (int(getattr(params, name)), _one_line(member))
     return result
 
 

@@ -92,9 +92,9 @@ def _busy_arrays(tasks: list[Task], params: Params) -> Counter:
     busy: Counter = Counter()
     for task in tasks:
         if task.op == Op.PASS:
+            cycles = pass_cycles(task.fields, params)
             for i in range(task.fields["span"]):
-                tile = (task.fields["tile"] + i) % params.tiles
-                busy[tile] += pass_cycles(task.fields["steps"], params)
+                busy[(task.fields["tile"] + i) % params.tiles] += cycles
     return busy
 
 

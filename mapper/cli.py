@@ -21,7 +21,7 @@ from .cli_study import add_parser as add_study
 from .cli_sweep import add_parser as add_sweep
 from .compile import Compiler
 from .pattern import POLICIES
-from .placement import STRATEGIES, monarch_strategy
+from .placement import STRATEGIES, monarch_strategy, suited
 from .program import Program
 
 #: Seconds after which a progress bar is shown.
@@ -36,6 +36,8 @@ examples:
   python -m mapper compile gpt2-medium --strategy densemap --config my.toml --json -o build/p
   python -m mapper compile gpt2-medium --strategy densemap --config chip-gpt2-medium -o build/chip
   python -m mapper compile minilm-4x --strategy densemap --cores 6 -o build/whole
+  python -m mapper compile bert-large --strategy sparsemap --readout adc --adc-bits 5 --adcs 8 \\
+      -o build/analog
 
 Without options the model's preset is used and arrays and depths are as many as needed; what is given
 on the command line (or in a TOML file) is a limit. The directory is written completely or not at all.
@@ -105,8 +107,7 @@ def _hardware(args: argparse.Namespace) -> tuple[Params, frozenset[str]]:
 def _compile(args: argparse.Namespace) -> None:
     start = time.perf_counter()
     params, fixed = _hardware(args)
-    if args.strategy not in STRATEGIES:
-        raise ConfigError(f"strategy: {args.strategy!r} is not one of {', '.join(STRATEGIES)}")
+    params = suited(args.strategy, params, frozenset(fixed))
     policy = args.policy
     if not monarch_strategy(args.strategy):
         if policy not in (None, "dense"):

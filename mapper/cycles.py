@@ -5,7 +5,8 @@ in program order. It is stepped: within one cycle, ask `can_issue`, `issue` at m
 
 The timing contract, for an instruction that issues in cycle i (rtl/ implements the same):
 
-    PASS     computes in cycles i+1 .. i+N, N = steps * planes (tree = full: planes)
+    PASS     computes in cycles i+1 .. i+N, N = steps * planes (tree = full: planes);
+             readout = adc: N = planes * weight_planes * the sum of `Params.plane_cycles` over `pass_reads`
     DRAIN    reads accumulators in i+1 .. i+n (n steps; tile p of a chain p cycles later), writes its result
              `chain` + 3 cycles after each step
     LOAD     requests its first word in i+1; a word is cut into slots 2 cycles after its request, and is in
@@ -17,6 +18,8 @@ A read request waits while a running writer still owes that word (chaining word 
 before SEND. State that one cycle changes is seen by the next.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -48,9 +51,32 @@ class _Zeros(dict):
         return 0
 
 
-def pass_cycles(steps: int, params: Params) -> int:
-    """Cycles of a PASS that sums `steps` row groups."""
-    return params.planes * (steps if params.tree == "shared" else 1)
+def pass_cycles(f: Mapping, params: Params) -> int:
+    """Cycles of a PASS with fields `f`."""
+    if not params.analog:
+        return params.planes * (f["steps"] if params.tree == "shared" else 1)
+    pairs = params.planes * params.weight_planes
+    return pairs * sum(params.plane_cycles(n * params.granule) for n in pass_reads(f, params))
+
+
+def pass_reads(f: Mapping, params: Params) -> tuple[int, ...]:
+    """Column groups that are converted in each read of a PASS (readout = adc).
+
+    tree = full: one read, all rows on. shared: one row group is on in a read; each step has a read for every row group
+    that an enabled column group selects.
+    """
+    nothing = (0,) * params.col_groups
+    mask, sel = f.get("mask") or nothing, f.get("sel") or nothing
+    return _pass_reads(mask, sel, f["steps"], f.get("stride", 0), params)
+
+
+@lru_cache(maxsize=4096)
+def _pass_reads(mask: tuple, sel: tuple, steps: int, stride: int, params: Params) -> tuple:
+    enabled = [row for on, row in zip(mask, sel, strict=True) if on]
+    if params.tree == "full" or not enabled:
+        return (len(enabled),) * (1 if params.tree == "full" else steps)
+    # A stride moves all row groups alike: the steps differ in their order only.
+    return tuple(Counter(enabled).values()) * steps
 
 
 def load_steps(f: dict, params: Params) -> list[int]:
@@ -332,6 +358,32 @@ class CycleModel:
             self._pending = None
         self.cycle += 1
 
+    def wait(self) -> None:
+        """Let time pass in which nothing issues: a cycle, or as many as only passes go on (they can be long)."""
+        cycles = self._uneventful()
+        if not cycles:
+            self.tick()
+            return
+        running = sum(end >= self.cycle for end in self.pass_end)
+        self.busy["pass"] += cycles
+        self.busy["pass_tiles"] += cycles * running
+        self.busy["in"] += cycles * (self.sin is not None)
+        self.cycle += cycles
+
+    def _uneventful(self) -> int:
+        """Cycles from now on that change nothing but how far passes are: up to the end of the first, or 0."""
+        now = self.cycle
+        if now >= self._pass_until or self._load or self._events or any(self._drains):
+            return 0
+        if self.send_left or self._send_inflight or self._send_fifo:
+            return 0
+        if self.stall_in or self.stall_out:
+            return 0
+        taken = self.sin is not None or self.in_beat < self.p.beats_per_word - 1
+        if taken and self._offered():
+            return 0
+        return min(end for end in self.pass_end if end >= now) - now
+
     def _tick_load(self) -> bool:
         """One cycle of the load unit; True if it used the read port."""
         load = self._load
@@ -433,7 +485,7 @@ class CycleModel:
         f = fields(instr)
         now = self.cycle
         if op == Op.PASS:
-            cycles = pass_cycles(f["steps"], p)
+            cycles = pass_cycles(f, p)
             for i in range(f["span"]):
                 self.pass_end[(f["tile"] + i) % p.tiles] = now + cycles
             self._pass_until = max(self._pass_until, now + cycles)

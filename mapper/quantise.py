@@ -15,7 +15,9 @@ import numpy as np
 from rtl.spec.numeric import ACC_BITS, MULT_BITS, SHIFT_BITS, needed_acc_bits, signed_range
 from rtl.spec.params import ConfigError, Params
 
+from . import analog
 from .graph import Factor, Matrix
+from .layout import DENSE, LEFT, RIGHT
 from .pattern import Pattern
 from .ranges import weight_ranges
 from .rounding import compensated
@@ -305,9 +307,19 @@ def _apply(matrix: Matrix, x: np.ndarray, params: Params) -> np.ndarray:
     blocks, fan_in, _ = matrix.factors[0].shape
     rows = np.zeros((tokens, blocks * fan_in), np.int8)
     rows[:, : matrix.n_in] = x[:, : blocks * fan_in]
-    out = apply_factor(matrix.factors[0], rows.reshape(tokens, blocks, fan_in), params)
+    first = RIGHT if matrix.monarch else DENSE
+    out = _apply_role(matrix, first, rows.reshape(tokens, blocks, fan_in), params)
     if matrix.monarch:
         left = matrix.factors[1]
         middle = out.reshape(tokens, blocks, matrix.rank, left.shape[0]).transpose(0, 3, 2, 1)
-        out = apply_factor(left, middle.reshape(tokens, *left.shape[:2]), params).transpose(0, 2, 1)
+        out = _apply_role(matrix, LEFT, middle.reshape(tokens, *left.shape[:2]), params)
+        out = out.transpose(0, 2, 1)
     return out.reshape(tokens, -1)[:, : matrix.n_out]
+
+
+def _apply_role(matrix: Matrix, role: str, x: np.ndarray, params: Params) -> np.ndarray:
+    """A factor of a matrix, whose place in it decides what an analog array reads at once."""
+    part = matrix.factors[role == LEFT]
+    if not params.analog:
+        return apply_factor(part, x, params)
+    return requantise(analog.accumulate(matrix, role, x, params), part, params)

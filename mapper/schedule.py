@@ -188,6 +188,7 @@ class Scheduler:
         while queue:
             if self._issue_one():
                 idle = 0
+                model.tick()
                 while queue and queue[0].done == self.full[queue[0].segment]:
                     queue.pop(0)
                     self.progress(1)
@@ -195,9 +196,11 @@ class Scheduler:
                 idle += 1
                 if model.idle or idle > PATIENCE:
                     self._unblock()
-            model.tick()
+                    model.tick()
+                else:
+                    model.wait()
         while not model.idle:
-            model.tick()
+            model.wait()
         self.out.cycles = model.cycle
         return self.out
 
@@ -371,11 +374,11 @@ def replay(params: Params, program: list[Instr], after: list[int], length: int =
         while not model.can_issue(instr):
             if model.idle:
                 raise ConfigError(f"schedule: deadlock at {instr.op.name}")
-            model.tick()
+            model.wait()
         model.issue(instr)
         model.tick()
     while not model.idle:
-        model.tick()
+        model.wait()
     return model.cycle + 1
 
 

@@ -12,6 +12,7 @@ from rtl.spec.params import ConfigError, Params
 
 from . import fill, layercost
 from .bounds import STREAMING_TOKENS
+from .compile import Compiler
 from .cost import Table, load
 from .layercost import Layer, Layers, Mapping, Run
 from .models import MODELS
@@ -28,6 +29,8 @@ EMBEDDINGS = {
 }
 #: The policy of the paper.
 POLICY = "pad"
+#: Bits of the converters that the paper gives each strategy.
+ADC_BITS = {"linear": 8, "sparsemap": 5, "densemap": 3}
 
 
 #: Tokens of a run: pipelined, one after the other into the same layer; and one alone, R and L in series.
@@ -140,6 +143,21 @@ def arrays(name: str, strategy: str, params: Params) -> Arrays:
             placed[key] = found.used_tiles, weights
         tiles, stored = tiles + placed[key][0], stored + placed[key][1]
     return Arrays(tiles, stored, tiles * params.rows * params.cols)
+
+
+def analog_cycles(
+    name: str, strategy: str, adcs: int, tokens: int = 1, params: Params | None = None
+) -> int:
+    """Cycles of the first layer on arrays with `adcs` converters of the paper's bits, as compiled: ISS = RTL.
+
+    With 16 tokens or more they follow each other as closely as the arrays allow. `params`: the rest of the
+    configuration; by default the model's preset. Raises `ConfigError` for what cannot be compiled.
+    """
+    base = params or Params.load(MODELS[name].preset)
+    analog = base.replace(readout="adc", adc_bits=ADC_BITS[strategy], adcs=adcs)
+    policy = POLICY if monarch_strategy(strategy) else "dense"
+    work = shapes(name, [0], policy=policy, tokens=tokens)[0]
+    return Compiler(strategy, analog).plan(work).cycles
 
 
 def sizes_rows(models: Iterable[str], setup: Setup) -> Iterator[Row]:

@@ -19,7 +19,8 @@ def validate(segments: list[Segment], placement: Placement) -> None:
 
     Checked: every granule of every factor is placed exactly once; no two share a cell; every block
     of a group sits where its slice is filled; a pass reads one row group per column group; blocks
-    are where the drain looks for them, partial sums in neighbouring tiles.
+    are where the drain looks for them, partial sums in neighbouring tiles; with readout = adc, the
+    blocks of a pass have distinct rows: a column holds nothing else in rows that are on with its own.
     """
     p = placement.params
     owner = np.full((p.tiles, p.row_groups, p.col_groups), -1, dtype=np.int64)
@@ -42,6 +43,9 @@ def validate(segments: list[Segment], placement: Placement) -> None:
         del placed[key]
     if placed:
         raise ConfigError(f"placement: granule {next(iter(placed))} does not exist")
+    if p.analog and p.tree == "full":
+        for panel in placement.panels:
+            _check_rows_on(panel, owner, labels, p)
 
 
 def _claim(owner: np.ndarray, labels: list[str], label: str, cell: tuple, p: Params) -> None:
@@ -190,6 +194,43 @@ def _check_passes(panel: Panel, slices: dict, name: str, p: Params) -> None:
                                 )
                             selects[tile, h] = rows
             _check_selects(panel, layer, epoch, selects, slices, name, p)
+
+
+def _check_rows_on(panel: Panel | DensePanel, owner: np.ndarray, labels: list, p: Params) -> None:
+    """Rows are on for a whole array: a column must hold zeros in those that it does not want.
+
+    With tree = shared one row group is on at a time, and only columns that want it are read.
+    """
+    for fields, span in _all_passes(panel, p):
+        enabled = [h for h in range(p.col_groups) if fields["mask"][h]]
+        own = {
+            h: {
+                (fields["sel"][h] + s * fields["stride"]) % p.row_groups
+                for s in range(fields["steps"])
+            }
+            for h in enabled
+        }
+        on = set().union(*own.values())
+        for n in range(span):
+            tile = (fields["tile"] + n) % p.tiles
+            for h in enabled:
+                for row in on - own[h]:
+                    if owner[tile, row, h] >= 0:
+                        raise ConfigError(
+                            f"{labels[owner[tile, row, h]]}: its row group {row} is on in a pass "
+                            f"that reads others of column group {h}, tile {tile}"
+                        )
+
+
+def _all_passes(panel: Panel | DensePanel, p: Params):
+    """Fields and number of tiles of all passes of a panel."""
+    if isinstance(panel, DensePanel):
+        fields = panel.pass_fields(p)
+        yield fields, fields["span"]
+        return
+    for layer in range(panel.layers):
+        for epoch in range(panel.epochs):
+            yield from panel.passes(layer, epoch, p)
 
 
 def _check_selects(panel, layer, epoch, selects, slices, name, p: Params) -> None:

@@ -6,6 +6,10 @@
 Cycles, in both views: a fill or a weight write takes effect at its clock edge; a step of a pass occupies
 `Macro.step_cycles` = planes cycles and its result is in the accumulators at the edge that ends the last of
 them, so a drain may read it in the very next cycle; a drain is in `q` one edge after `drain_en`.
+
+With `readout = "adc"` a step is a read of the analog array: a strobe for each pair of an input bit plane and a weight
+bit plane, in which all columns that are read have been converted. How long they settle and wait for converters is
+for the tile to count (rtl/reads.py).
 """
 
 import math
@@ -27,6 +31,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from rtl.spec.numeric import adc_shift
 from rtl.spec.params import Params, clog2, index_bits
 from rtl.template import render
 
@@ -47,6 +52,8 @@ def macro_inputs(params: Params) -> dict[str, int]:
         ports[f"fill{k}_mask"] = p.lanes
         ports[f"fill{k}_data"] = p.word_bits
     ports |= {"fill_bank": 1, "pass_en": 1, "pass_plane": index_bits(p.planes), "pass_clear": 1}
+    if p.analog:
+        ports["pass_wplane"] = index_bits(p.weight_planes)
     ports |= {"pass_bank": 1, "acc_bank": 1, "pass_mask": p.col_groups}
     if p.tree == "shared":
         ports["pass_sel"] = p.col_groups * group
@@ -120,9 +127,19 @@ def _segments(params: Params) -> int:
 
 
 def _total(params: Params):
-    """Shape of an adder tree's total."""
+    """Shape of an adder tree's total; with adc, of the ones that a column of B cells sums."""
+    if params.analog:
+        return unsigned(clog2(params.granule + 1))
     digit = params.dac_bits if params.dac_bits > 1 else 0
     return signed(params.weight_bits + digit + clog2(params.granule))
+
+
+def _sum(terms: list):
+    """The sum of terms by a tree of adders."""
+    while len(terms) > 1:
+        pairs = [a + b for a, b in zip(terms[::2], terms[1::2], strict=False)]
+        terms = pairs + terms[len(pairs) * 2 :]
+    return terms[0]
 
 
 class AdderTree(_Part):
@@ -146,11 +163,7 @@ class AdderTree(_Part):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        terms = [self._product(e) for e in range(self.params.granule)]
-        while len(terms) > 1:
-            pairs = [a + b for a, b in zip(terms[::2], terms[1::2], strict=False)]
-            terms = pairs + terms[len(pairs) * 2 :]
-        m.d.comb += self.total.eq(terms[0])
+        m.d.comb += self.total.eq(_sum([self._product(e) for e in range(self.params.granule)]))
         return m
 
     def _product(self, e: int):
@@ -162,13 +175,44 @@ class AdderTree(_Part):
         return weight * Cat(digit, self.last & digit[-1]).as_signed()
 
 
+def _places(params: Params) -> int:
+    """Place values that a column adds at: one each digit, and with adc each sum of two planes."""
+    return params.planes + params.weight_planes - 1
+
+
+def _pair(params: Params) -> dict:
+    """Ports of a granule that say which planes multiply: `last` for digits, `wplane` for bits."""
+    return {"wplane": index_bits(params.weight_planes)} if params.analog else {"last": 1}
+
+
+class BitLine(_Part):
+    """What a column of B cells sums: the ones among B inputs times B bits of weights (adc). Combinational."""
+
+    name = "blockcim_bit_line"
+    clocked = False
+
+    @staticmethod
+    def inputs(params: Params) -> dict:
+        return {"digits": params.granule, "bits": params.granule}
+
+    @staticmethod
+    def outputs(params: Params) -> dict:
+        return {"total": _total(params)}
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.d.comb += self.total.eq(_sum(list(self.digits & self.bits)))
+        return m
+
+
 class Granule(_Part):
     """B x B weights that multiply where they are stored, and an adder tree for each of the B columns.
 
     Ports: `digits` and `last` as in `AdderTree`; `w_en`, `w_offset`, `w_data`: write row `w_offset`; `totals`,
     one for each column. With tree = shared this holds G words of B x B weights: `sel` is the word that
     multiplies, `w_group` the one written. Weights are read without a clock: those selected feed the
-    multipliers all through a step.
+    multipliers all through a step. With adc the trees are bit lines, and `wplane` takes the place of `last`: the
+    bit of the weights that multiplies.
     """
 
     name = "blockcim_granule"
@@ -176,7 +220,7 @@ class Granule(_Part):
     @staticmethod
     def inputs(params: Params) -> dict:
         p = params
-        ports = {"digits": p.granule * p.dac_bits, "last": 1}
+        ports = {"digits": p.granule * p.dac_bits} | _pair(p)
         ports |= {"w_en": 1, "w_offset": index_bits(p.granule), "w_data": p.granule * p.weight_bits}
         if p.tree == "shared":
             ports |= {"sel": index_bits(p.row_groups), "w_group": index_bits(p.row_groups)}
@@ -190,14 +234,25 @@ class Granule(_Part):
         m, p = Module(), self.params
         words = [self._row(m, e) for e in range(p.granule)]
         for c in range(p.granule):
-            tree = self._place(m, f"tree{c}", AdderTree)
-            m.d.comb += [
-                tree.digits.eq(self.digits),
-                tree.weights.eq(Cat(word.word_select(c, p.weight_bits) for word in words)),
-                tree.last.eq(self.last),
-                self.totals.word_select(c, len(tree.total)).eq(tree.total),
-            ]
+            weights = [word.word_select(c, p.weight_bits) for word in words]
+            tree = self._line(m, c, weights) if p.analog else self._tree(m, c, weights)
+            m.d.comb += self.totals.word_select(c, len(tree.total)).eq(tree.total)
         return m
+
+    def _tree(self, m: Module, c: int, weights: list):
+        tree = self._place(m, f"tree{c}", AdderTree)
+        m.d.comb += [
+            tree.digits.eq(self.digits),
+            tree.weights.eq(Cat(weights)),
+            tree.last.eq(self.last),
+        ]
+        return tree
+
+    def _line(self, m: Module, c: int, weights: list):
+        line = self._place(m, f"line{c}", BitLine)
+        bits = Cat(weight.bit_select(self.wplane, 1) for weight in weights)
+        m.d.comb += [line.digits.eq(self.digits), line.bits.eq(bits)]
+        return line
 
     def _row(self, m: Module, e: int):
         """Weights of row `e`: a memory of G words, or one register where all are read at once."""
@@ -225,7 +280,8 @@ class Column(_Part):
 
     Ports: `totals` of its adder trees and `rows`, which of them count; `plane` and `last`, the place value of
     the digits; `load`: overwrite; `enable`; `acc_bank`, the accumulator added to; `drain_bank`, the one shown
-    at `value`. One plane a cycle; `value` holds the sum from the next cycle on.
+    at `value`. One plane a cycle; `value` holds the sum from the next cycle on. With adc, `plane` is the sum of two
+    planes and `last` says that one of them is a sign plane; the total goes through a converter that drops `shift` bits.
     """
 
     name = "blockcim_column"
@@ -234,7 +290,8 @@ class Column(_Part):
     def inputs(params: Params) -> dict:
         segments = _segments(params)
         ports = {"totals": segments * _total(params).width, "rows": segments}
-        ports |= {"plane": index_bits(params.planes), "last": 1, "load": 1, "enable": 1}
+        ports |= {"plane": index_bits(_places(params)), "last": 1, "load": 1, "enable": 1}
+        ports |= {"shift": index_bits(_shifts(params))} if params.analog else {}
         return ports | {"acc_bank": 1, "drain_bank": 1}
 
     @staticmethod
@@ -258,19 +315,38 @@ class Column(_Part):
     def _addend(self, m: Module):
         """The enabled totals, summed, at the place value of their plane; the sign plane of bits is negative."""
         p = self.params
-        totals = [
-            self.totals.word_select(g, _total(p).width).as_signed() for g in range(_segments(p))
-        ]
+        totals = [self.totals.word_select(g, _total(p).width) for g in range(_segments(p))]
+        if _total(p).signed:
+            totals = [total.as_signed() for total in totals]
         terms = [Mux(row, total, 0) for row, total in zip(self.rows, totals, strict=True)]
         total = sum(terms[1:], terms[0])
+        if p.analog:
+            total = self._converted(m, total)
         if p.dac_bits == 1:
             total = Mux(self.last, -total, total)
         shifted = Signal(signed(p.acc_bits))
         with m.Switch(self.plane):
-            for plane in range(p.planes):
+            for plane in range(_places(p)):
                 with m.Case(plane):
                     m.d.comb += shifted.eq(total << (plane * p.dac_bits))
         return shifted
+
+    def _converted(self, m: Module, total):
+        """What a converter makes of a total: steps of 2^shift, no more than it has codes for."""
+        top = (1 << self.params.adc_bits) - 1
+        value = Signal(len(total))
+        with m.Switch(self.shift):
+            for shift in range(_shifts(self.params)):
+                with m.Case(shift):
+                    code = total >> shift
+                    m.d.comb += value.eq(Mux(code > top, top, code) << shift)
+        return value
+
+
+def _shifts(params: Params) -> int:
+    """Shifts that converters of an array need: 0 up to that of the widest range."""
+    rows = params.rows if params.tree == "full" else params.granule
+    return 1 + adc_shift(rows, params)
 
 
 class ColumnGroup(_Part):
@@ -278,7 +354,9 @@ class ColumnGroup(_Part):
 
     Ports: `digits` of all rows; `sel` (tree = shared: the row group multiplied) or `rows` (tree = full: a mask
     of them); step controls as in `Column`; `w_en`, `w_group`, `w_offset`, `w_data`: write row `w_offset` of
-    row group `w_group`; `drain_col`, `drain_bank`: columns `shown`, sign-extended, one for each piece.
+    row group `w_group`; `drain_col`, `drain_bank`: columns `shown`, sign-extended, one for each piece. With adc and
+    tree = full, `rows_on` are the row groups that are on, for all columns of the array, and `rows` those that this
+    group has weights in: they set the range of its converters.
     """
 
     name = "blockcim_column_group"
@@ -288,7 +366,11 @@ class ColumnGroup(_Part):
         p = params
         ports = {"digits": p.rows * p.dac_bits}
         ports |= {"sel": index_bits(p.row_groups)} if p.tree == "shared" else {"rows": p.row_groups}
-        ports |= {"plane": index_bits(p.planes), "last": 1, "load": 1, "enable": 1, "acc_bank": 1}
+        if p.analog:
+            ports |= {"rows_on": p.row_groups} if p.tree == "full" else {}
+            ports |= _pair(p)
+        ports |= {"plane": index_bits(_places(p)), "last": 1, "load": 1, "enable": 1}
+        ports |= {"acc_bank": 1}
         ports |= {"w_en": 1, "w_group": index_bits(p.row_groups), "w_offset": index_bits(p.granule)}
         ports |= {"w_data": p.granule * p.weight_bits}
         return ports | {"drain_col": index_bits(p.granule), "drain_bank": 1}
@@ -300,12 +382,14 @@ class ColumnGroup(_Part):
     def elaborate(self, platform) -> Module:
         m, p = Module(), self.params
         granules, rows = self._one_granule(m) if p.tree == "shared" else self._all_granules(m)
+        (pair,) = _pair(p)
         for granule in granules:
             m.d.comb += [
-                granule.last.eq(self.last),
+                getattr(granule, pair).eq(getattr(self, pair)),
                 granule.w_offset.eq(self.w_offset),
                 granule.w_data.eq(self.w_data),
             ]
+        shift = self._shift(m) if p.analog else None
         width, values = _total(p).width, []
         for c in range(p.granule):
             column = self._place(m, f"column{c}", Column)
@@ -315,6 +399,8 @@ class ColumnGroup(_Part):
             ]
             for name in ("plane", "last", "load", "enable", "acc_bank", "drain_bank"):
                 m.d.comb += getattr(column, name).eq(getattr(self, name))
+            if p.analog:
+                m.d.comb += column.shift.eq(shift)
             values.append(column.value)
         self._drain(m, values)
         return m
@@ -341,7 +427,20 @@ class ColumnGroup(_Part):
                 granule.digits.eq(self.digits.word_select(g, len(granule.digits))),
             ]
             granules.append(granule)
-        return granules, self.rows
+        return granules, self.rows_on if self.params.analog else self.rows
+
+    def _shift(self, m: Module):
+        """Bits that the converters drop, by the rows that this group has weights in."""
+        p = self.params
+        shift = Signal(index_bits(_shifts(p)))
+        if p.tree == "shared":
+            m.d.comb += shift.eq(adc_shift(p.granule, p))
+            return shift
+        with m.Switch(_sum(list(self.rows))):
+            for count in range(p.row_groups + 1):
+                with m.Case(count):
+                    m.d.comb += shift.eq(adc_shift(count * p.granule, p))
+        return shift
 
     def _drain(self, m: Module, values: list) -> None:
         p = self.params
@@ -436,6 +535,10 @@ class Macro(_Part):
         < G (tree = shared), or of all row groups in `pass_rows[h]` (tree = full), modulo 2^acc_bits. In
         mid-step, row bank, weights and accumulators in use must be left alone; steps may follow each other
         without a gap.
+        With adc a step has `pass_en` once for each pair of `pass_plane` and `pass_wplane`, the bit of the weights,
+        which counts faster; cycles without it may come between. Rows are on for the whole array: with tree =
+        shared, the column groups in `pass_mask` read one row group; with full, the row groups that are on are those
+        of any `pass_rows[h]` in the mask, and `pass_rows[h]` sets the range of the converters.
     w_en, w_row, w_group, w_data
         Writes the B weights of row `w_row` in column group `w_group`.
     drain_en, drain_col, drain_pieces, drain_bank, drain_rot, drain_add, chain_in; q
@@ -447,7 +550,7 @@ class Macro(_Part):
     name = MODULE
 
     def __init__(self, params: Params, linked: bool = False) -> None:
-        self.step_cycles = params.planes
+        self.step_cycles = params.planes * params.weight_planes
         super().__init__(params, linked)
 
     @staticmethod
@@ -467,12 +570,15 @@ class Macro(_Part):
             last.eq(self.pass_plane == self.params.planes - 1),
             load.eq(self.pass_clear & (self.pass_plane == 0)),
         ]
+        plane = self.pass_plane
+        if self.params.analog:
+            plane, last, load = self._pairs(m, last, load)
         shown = []
         for h in range(self.params.col_groups):
             group = self._place(m, f"group{h}", ColumnGroup)
             m.d.comb += [
                 group.digits.eq(digits),
-                group.plane.eq(self.pass_plane),
+                group.plane.eq(plane),
                 group.last.eq(last),
                 group.load.eq(load),
                 group.enable.eq(self.pass_en & self.pass_mask[h]),
@@ -483,10 +589,19 @@ class Macro(_Part):
                 group.w_data.eq(self.w_data),
             ]
             self._select(m, group, h)
+            if self.params.analog:
+                m.d.comb += group.wplane.eq(self.pass_wplane)
             m.d.comb += [group.drain_col.eq(self.drain_col), group.drain_bank.eq(self.drain_bank)]
             shown.append(group.shown)
         self._drain(m, shown)
         return m
+
+    def _pairs(self, m: Module, last, load) -> tuple:
+        """Place value, sign and first cycle of a pair of an input plane and a weight plane."""
+        place = Signal(index_bits(_places(self.params)))
+        sign = self.pass_wplane == self.params.weight_planes - 1
+        m.d.comb += place.eq(self.pass_plane + self.pass_wplane)
+        return place, last ^ sign, load & (self.pass_wplane == 0)
 
     def _row_slices(self, m: Module):
         p = self.params
@@ -526,8 +641,18 @@ class Macro(_Part):
             groups = self.params.row_groups
             row = self.pass_sel.word_select(h, len(group.sel)) + self.pass_offset
             m.d.comb += group.sel.eq(Mux(row >= groups, row - groups, row))
-        else:
-            m.d.comb += group.rows.eq(self.pass_rows.word_select(h, len(group.rows)))
+            return
+        m.d.comb += group.rows.eq(self.pass_rows.word_select(h, len(group.rows)))
+        if self.params.analog:
+            m.d.comb += group.rows_on.eq(self._rows_on())
+
+    def _rows_on(self):
+        """Row groups that any column group in the mask has weights in (tree = full)."""
+        p, on = self.params, Const(0, self.params.row_groups)
+        for h, enabled in enumerate(self.pass_mask):
+            rows = self.pass_rows.word_select(h, p.row_groups)
+            on = on | Mux(enabled, rows, 0)
+        return on
 
     def _drain(self, m: Module, shown: list) -> None:
         """Rotate the column groups, add the chain, register."""
@@ -547,8 +672,10 @@ class Macro(_Part):
             m.d.comb += self.q.word_select(at, 32).eq(q)
 
 
-#: Modules of the structural view, each below the ones that instantiate it.
-STRUCTURAL_PARTS = (AdderTree, Granule, Column, ColumnGroup, RowSlice, Macro)
+def structural_parts(params: Params) -> tuple[type[_Part], ...]:
+    """Modules of the structural view, each below the ones that instantiate it."""
+    tree = BitLine if params.analog else AdderTree
+    return (tree, Granule, Column, ColumnGroup, RowSlice, Macro)
 
 
 def structural_verilog(params: Params) -> str:
@@ -557,12 +684,15 @@ def structural_verilog(params: Params) -> str:
         verilog.convert(
             part(params, linked=True), name=part.name, emit_src=False, strip_internal_attrs=True
         )
-        for part in STRUCTURAL_PARTS
+        for part in structural_parts(params)
     )
 
 
 def behavioural_verilog(params: Params) -> str:
-    """Verilog of the behavioural view: `rtl/views/macro_behavioural.v` for these parameters."""
+    """Verilog of the behavioural view: `rtl/views/macro_behavioural.v` for these parameters.
+
+    The step of a pass is in a file of its own, one for each readout.
+    """
     p = params
     ports = ["  input wire clk", "  input wire rst"]
     ports += [f"  input wire [{bits - 1}:0] {name}" for name, bits in macro_inputs(p).items()]
@@ -570,7 +700,6 @@ def behavioural_verilog(params: Params) -> str:
     group = index_bits(p.row_groups)
     select = "pass_sel" if p.tree == "shared" else "pass_rows"
     values = {
-        "PORTS": ",\n".join(ports),
         "G": p.row_groups,
         "H": p.col_groups,
         "B": p.granule,
@@ -591,7 +720,14 @@ def behavioural_verilog(params: Params) -> str:
         "USED": "1 << ((select[h * GW +: GW] + row_offset) % G)"
         if p.tree == "shared"
         else "select[h * G +: G]",
+        "ADC_BITS": p.adc_bits,
     }
-
     rows = math.gcd(p.granule, 4)
-    return render("macro_behavioural", values | {"ROWS": rows}, fills=1 + p.drain_ports, rows=rows)
+    values |= {"ROWS": rows}
+    ends = "pass_en && pass_plane == LAST"
+    values |= {
+        "PORTS": ",\n".join(ports),
+        "STEP": render(f"macro_step_{p.readout}", values, rows=rows),
+        "STEP_ENDS": f"{ends} && pass_wplane == WB - 1" if p.analog else ends,
+    }
+    return render("macro_behavioural", values, fills=1 + p.drain_ports)

@@ -4,6 +4,7 @@ from amaranth.hdl import Array, ClockSignal, Instance, Module, Mux, ResetSignal,
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from .reads import Reads
 from .spec.params import Params, clog2, index_bits
 
 #: Bits of a tile number, as the macro's back door sees it.
@@ -47,8 +48,9 @@ class Tile(wiring.Component):
     """One array with its controller.
 
     A pass that starts in cycle i (`pass_start`) computes in i+1 .. i+N, N = steps * planes (tree =
-    full: planes), and the next may start in i+N (`ready`). A drain control in cycle c gives the
-    tile's sums, added to those of the tile before it in the chain, at `q` in c+1.
+    full: planes; readout = adc: see rtl/reads.py), and the next may start in i+N (`ready`). A drain
+    control in cycle c gives the tile's sums, added to those of the tile before it in the chain, at
+    `q` in c+1.
 
     Members
     -------
@@ -107,7 +109,8 @@ class Tile(wiring.Component):
         # Only state that is read before it is written has a reset, here and in the other units.
         bits = index_bits(p.col_groups)
         rot = Array(Signal(bits, name=f"rot{i}", reset_less=True) for i in range(2))
-        ports = self._pass(m, rot) | self._drain(m, rot)
+        passes = self._analog_pass if p.analog else self._pass
+        ports = passes(m, rot) | self._drain(m, rot)
         with m.If(self.restart):
             m.d.sync += [self.row_bank.eq(0), self.newest.eq(1), self.oldest.eq(0)]
         for k in range(1 + p.drain_ports):
@@ -161,9 +164,7 @@ class Tile(wiring.Component):
                 m.d.sync += self.running.eq(0)
         with m.If(self.pass_start):
             m.d.sync += [self.running.eq(1), plane.eq(0), command.eq(self.command)]
-            m.d.sync += self.row_bank.eq(self.row_bank ^ self.command.fresh)
-            with m.If(self.command.first):
-                m.d.sync += [self.newest.eq(~self.newest), rot[~self.newest].eq(self.command.rot)]
+            self._open(m, rot)
         return ports | {
             "i_pass_en": self.running,
             "i_pass_plane": plane,
@@ -171,6 +172,48 @@ class Tile(wiring.Component):
             "i_pass_bank": self.row_bank,
             "i_acc_bank": self.newest,
             "i_pass_mask": command.mask,
+        }
+
+    def _open(self, m, rot) -> None:
+        """What a PASS that starts does to row banks and results."""
+        m.d.sync += self.row_bank.eq(self.row_bank ^ self.command.fresh)
+        with m.If(self.command.first):
+            m.d.sync += [self.newest.eq(~self.newest), rot[~self.newest].eq(self.command.rot)]
+
+    def _analog_pass(self, m, rot) -> dict:
+        """The same for an analog array, whose reads are counted by `Reads`. Returns the macro's pass ports."""
+        p = self.params
+        command = Signal(command_layout(p), reset_less=True)
+        m.submodules.reads = reads = Reads(p)
+        m.d.comb += [
+            reads.start.eq(self.pass_start),
+            reads.running.eq(self.running),
+            reads.first.eq(command.first),
+            reads.enabled.eq(command.mask),
+            self.ready.eq(~self.running | reads.last),
+        ]
+        if p.tree == "shared":
+            m.d.comb += [
+                reads.sel.eq(command.sel.as_value()),
+                reads.steps.eq(command.steps),
+                reads.stride.eq(command.stride),
+            ]
+            ports = {"i_pass_sel": command.sel.as_value(), "i_pass_offset": reads.offset}
+        else:
+            ports = {"i_pass_rows": command.rows}
+        with m.If(reads.last):
+            m.d.sync += self.running.eq(0)
+        with m.If(self.pass_start):
+            m.d.sync += [self.running.eq(1), command.eq(self.command)]
+            self._open(m, rot)
+        return ports | {
+            "i_pass_en": reads.convert,
+            "i_pass_plane": reads.plane,
+            "i_pass_wplane": reads.wplane,
+            "i_pass_clear": reads.opens,
+            "i_pass_bank": self.row_bank,
+            "i_acc_bank": self.newest,
+            "i_pass_mask": reads.on,
         }
 
     def _drain(self, m, rot) -> dict:

@@ -23,6 +23,7 @@ examples:
   python -m sim report build/program
   python -m sim verify build/gen
   python -m sim fuzz -n 20
+  python -m sim fuzz -n 20 --readout adc
   python -m sim main --simulator icarus --strategy densemap --tokens 2
 """
 
@@ -96,6 +97,9 @@ def _add_fuzz(commands) -> None:
     fuzz.add_argument("--rtl-every", type=int, default=10, help="0: never (default: 10)")
     fuzz.add_argument(
         "--simulator", choices=SIMULATORS[1:], default="verilator", help="default: verilator"
+    )
+    fuzz.add_argument(
+        "--readout", choices=("digital", "adc"), default="digital", help="default: digital"
     )
     fuzz.add_argument("--json", action="store_true", help="print the result as JSON")
     fuzz.set_defaults(run=_fuzz)
@@ -200,7 +204,7 @@ def _verify(args) -> int:
 def _fuzz(args) -> int:
     from .fuzz import fuzz
 
-    result = fuzz(args.n, args.seed, args.rtl_every, args.simulator)
+    result = fuzz(args.n, args.seed, args.rtl_every, args.simulator, args.readout)
     if args.json:
         print(json.dumps(result, indent=1))
     else:

@@ -3,6 +3,9 @@
 It shares only parameters and `rtl.spec.numeric` with the mapper, the instruction-set simulator and
 the hardware, and knows nothing of programs or placements. Everything is int64, the bias is added in
 int32.
+
+With `readout = "adc"` accumulators are what the converters of an analog array make of them (section 4.3), read by read:
+`tree = full` turns on all rows of a block (dense: of an array), `tree = shared` one row group of `granule` rows.
 """
 
 # ruff: noqa: E741 - l is the name of L's block count in the definition
@@ -86,14 +89,14 @@ def trace(matrix: Matrix, x: np.ndarray, params: Params) -> list[Stage]:
     rows = torch.zeros(len(x), max(k * p, matrix.n_in), dtype=torch.int64)
     rows[:, : matrix.n_in] = torch.from_numpy(x.astype(np.int64))
     rows = rows[:, : k * p].reshape(len(x), k, p)
-    acc = _accumulate(first, rows)
+    acc = _sums(first, rows, _reads(matrix, first, params), params)
     u = requantise(acc, first, params)
     stages = [_stage(matrix, ".R" if matrix.monarch else "", acc, u)]
     if matrix.monarch:
         second = matrix.factors[1]
         l, r, _ = second.shape
         v = u.reshape(len(x), k * q)[:, middle_permutation(k, l, matrix.rank)].reshape(len(x), l, r)
-        acc = _accumulate(second, v)
+        acc = _sums(second, v, _reads(matrix, second, params), params)
         stages.append(_stage(matrix, ".L", acc, requantise(acc, second, params)))
     return stages
 
@@ -132,6 +135,60 @@ def first_output_mismatch(matrix: Matrix, expected: np.ndarray, got: np.ndarray)
 
 def _accumulate(part: Factor, x: Tensor) -> Tensor:
     return torch.einsum("tki,kij->tkj", x, torch.from_numpy(part.blocks.astype(np.int64)))
+
+
+def _sums(part: Factor, x: Tensor, reads: tuple[Tensor, int], params: Params) -> Tensor:
+    """Accumulators int64 (T, K, fan_out) of x (T, K, fan_in), as the readout gives them."""
+    return _converted(part, x, *reads, params) if params.readout == "adc" else _accumulate(part, x)
+
+
+def _reads(matrix: Matrix, part: Factor, params: Params) -> tuple[Tensor, int]:
+    """Which read each input of a block is in, (fan_in,), and how many rows are on in one.
+
+    Inputs of L come as `rank` pieces, one element of every block of R each: short pieces share row groups, long ones
+    begin on a new one. Row groups of L behind blocks of R that only see padding stay off (rank 1).
+    """
+    granule, fan_in = params.granule, part.shape[1]
+    index = torch.arange(fan_in)
+    if not matrix.monarch:
+        height = granule * -(-fan_in // granule)
+        rows = min(params.rows, height) if params.tree == "full" else granule
+        return index // rows, rows
+    k, p, _ = matrix.factors[0].shape
+    group = index // granule
+    if part is matrix.factors[1]:
+        if k <= granule:
+            group = (index // k) // (granule // k)
+        else:
+            group = (index // k) * -(-k // granule) + index % k // granule
+    if params.tree == "shared":
+        return group, granule
+    groups = int(group[-1]) + 1
+    if part is matrix.factors[1] and matrix.rank == 1:
+        groups = -(-min(k, -(-matrix.n_in // p)) // granule)
+    return torch.zeros_like(group), groups * granule
+
+
+def _converted(part: Factor, x: Tensor, reads: Tensor, rows: int, params: Params) -> Tensor:
+    """Sums of ones per read, input bit and weight bit, each through a converter; shift and add."""
+    codes = 2**params.adc_bits
+    step = 1
+    while step * codes < rows + 1:
+        step *= 2
+    weights = torch.from_numpy(part.blocks.astype(np.int64))
+    total = torch.zeros(len(x), *part.bias.shape, dtype=torch.int64)
+    for i in range(params.act_bits):
+        # float32 has a fast product, and counts every number of rows exactly.
+        inputs = ((x >> i) & 1).to(torch.float32)
+        for w in range(params.weight_bits):
+            cells = ((weights >> w) & 1).to(torch.float32)
+            sign = -1 if (i == params.act_bits - 1) != (w == params.weight_bits - 1) else 1
+            for read in range(int(reads.max()) + 1):
+                on = reads == read
+                ones = torch.einsum("tki,kij->tkj", inputs[:, :, on], cells[:, on]).long()
+                value = torch.div(ones, step, rounding_mode="floor").clamp(max=codes - 1) * step
+                total += sign * 2 ** (i + w) * value
+    return total
 
 
 def _stage(matrix: Matrix, factor: str, acc: Tensor, out: Tensor) -> Stage:

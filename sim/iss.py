@@ -9,7 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from mapper.cycles import CycleModel, drain_values, fields
+from mapper.analog import product
+from mapper.cycles import CycleModel, drain_values, fields, pass_reads
 from mapper.events import Events
 from mapper.program import pack_elements
 from rtl.spec.isa import Error, Instr, Op, decode
@@ -210,7 +211,7 @@ class Iss:
             while not model.can_issue(instr):
                 if instr.op != Op.HALT and model.idle:
                     return Error.DEADLOCK, pc, issued
-                model.tick()
+                model.wait()
                 if model.cycle > limit:
                     raise ConfigError(f"pc {pc}: still waiting after {limit} cycles")
             if instr.op == Op.HALT:
@@ -305,30 +306,59 @@ class Iss:
             self.rot[self.newest[tiles], tiles] = f["rot"]
         enabled = np.flatnonzero(_tuple(f["mask"], p))
         select = np.array(_tuple(f["sel"], p))[enabled]
-        total = np.zeros((len(tiles), len(enabled), p.granule), np.int64)
-        x = self.rows[self.row_bank[tiles], tiles].astype(np.float32)
         moves = [step * f["stride"] % p.row_groups for step in range(f["steps"])]
         if p.tree == "full":  # one step with a mask of row groups: each counts once
             moves = sorted(set(moves))
+        sums = self._converted if p.analog else self._products
+        total = sums(tiles, enabled, select, moves)
+        at = (self.newest[tiles][:, None], tiles[:, None], enabled[None])
+        base = 0 if f["first"] else self.acc[at]
+        self.acc[at] = wrap(base + total, p.acc_bits)
+        self._count_pass(f, len(tiles), select, moves)
+
+    def _products(self, tiles, enabled, select, moves) -> np.ndarray:
+        """int64 (tiles, enabled column groups, B): products summed over the selected row groups, moved by each move."""
+        p = self.p
+        total = np.zeros((len(tiles), len(enabled), p.granule), np.int64)
+        x = self.rows[self.row_bank[tiles], tiles].astype(np.float32)
         for move in moves:
             group = (select + move) % p.row_groups
             w = self.weights[tiles[:, None], group, enabled]
             total += np.matmul(x[:, group, None, :], w)[:, :, 0].astype(np.int64)
-        at = (self.newest[tiles][:, None], tiles[:, None], enabled[None])
-        base = 0 if f["first"] else self.acc[at]
-        self.acc[at] = wrap(base + total, p.acc_bits)
-        self._count_pass(len(tiles), select, moves)
+        return total
 
-    def _count_pass(self, tiles: int, select: np.ndarray, moves: list[int]) -> None:
+    def _converted(self, tiles, enabled, select, moves) -> np.ndarray:
+        """The same as the converters of an analog array read it: all rows at once (tree = full), or group by group."""
+        p = self.p
+        total = np.zeros((len(tiles), len(enabled), p.granule), np.int64)
+        x = self.rows[self.row_bank[tiles], tiles]
+        if p.tree == "full" and len(enabled):
+            # Rows are on for all columns; each column group expects ones from its own.
+            on = np.unique((select[:, None] + np.array(moves)) % p.row_groups)
+            w = self.weights[tiles][:, on][:, :, enabled].transpose(0, 2, 1, 3, 4)
+            w = w.reshape(*w.shape[:2], -1, p.granule)
+            seen = x[:, None, on].reshape(len(tiles), 1, -1)
+            return product(seen, w, len(moves) * p.granule, p)
+        for move in moves:
+            group = (select + move) % p.row_groups
+            w = self.weights[tiles[:, None], group, enabled]
+            total += product(x[:, group], w, p.granule, p)
+        return total
+
+    def _count_pass(self, f: dict, tiles: int, select: np.ndarray, moves: list[int]) -> None:
         """Events of a pass of `tiles` arrays; column groups add row groups `select` + each of `moves`."""
         p, events = self.p, self.events
         # tree = full sums all its row groups in one step.
-        steps = 1 if p.tree == "full" else len(moves)
+        steps, planes = 1 if p.tree == "full" else len(moves), p.planes
+        if p.analog:
+            reads = pass_reads(f, p)
+            steps, planes = len(reads), p.planes * p.weight_planes
+            events.adc_conversions += tiles * planes * p.granule * sum(reads)
         groups = tiles * len(moves) * len(select)
         macs = groups * p.granule**2
         events.passes += tiles
         events.steps += tiles * steps
-        events.planes += tiles * steps * p.planes
+        events.planes += tiles * steps * planes
         events.row_groups += tiles * self._driven(select, moves)
         events.column_groups += groups
         events.macs += macs

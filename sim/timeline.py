@@ -51,7 +51,7 @@ class Recorder(CycleModel):
         f, first, number = fields(instr), self.cycle + 1, self._issued
         self._issued += 1
         if instr.op == Op.PASS:
-            cycles = pass_cycles(f["steps"], self.p)
+            cycles = pass_cycles(f, self.p)
             for i in range(f["span"]):
                 unit = f"{_ARRAY} {(f['tile'] + i) % self.p.tiles}"
                 self.spans.append(Span(unit, instr.op.name, first, first + cycles, number))

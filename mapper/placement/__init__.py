@@ -20,6 +20,9 @@ STRATEGIES: dict[str, Strategy] = {
     "densemap": densemap.place,
 }
 
+#: Strategies whose columns hold one block each: an analog array can sum all its rows at once.
+ALL_ROWS = frozenset({"linear", "sparsemap"})
+
 
 def place(
     strategy: str,
@@ -30,9 +33,28 @@ def place(
     judge: Judge | None = None,
 ) -> Placement:
     """Place the segments of a layer. Raises `ConfigError` for an unknown strategy or a misfit."""
+    params = suited(strategy, params, fixed)
+    return STRATEGIES[strategy](segments, params, fixed, seed, judge)
+
+
+def suited(strategy: str, params: Params, fixed: frozenset[str] = frozenset()) -> Params:
+    """Parameters with the `tree` that suits a strategy on an analog array, unless it is fixed.
+
+    The array turns on all row groups of a pass at once (full) or one after the other (shared). A column of `linear`
+    and `sparsemap` holds nothing but one block, so that all can be on; one of `densemap` also holds others.
+    Raises `ConfigError` for an unknown strategy, and for `densemap` with all rows on.
+    """
     if strategy not in STRATEGIES:
         raise ConfigError(f"strategy: {strategy!r} is not one of {', '.join(STRATEGIES)}")
-    return STRATEGIES[strategy](segments, params, fixed, seed, judge)
+    if not params.analog:
+        return params
+    if "tree" not in fixed:
+        return params.replace(tree="full" if strategy in ALL_ROWS else "shared")
+    if params.tree == "full" and strategy not in ALL_ROWS:
+        raise ConfigError(
+            f"tree: 'full' turns on all rows at once, {strategy} with readout = 'adc' needs 'shared'"
+        )
+    return params
 
 
 def monarch_strategy(name: str) -> bool:

@@ -22,6 +22,11 @@ bank; `PASS fresh` first swaps the banks, then computes from what was filled. Ea
 banks of accumulators, used as a queue: `PASS first` opens a new result (at most two wait) and
 remembers its `rot`, further passes add to it, DRAIN reads the oldest and `release` frees it.
 
+Analog readout. With `readout = "adc"` a PASS is made of reads: the columns settle, then take turns at the converters,
+for every pair of an input bit plane and a weight bit plane. Rows are on for the whole array. With `tree = full` a PASS
+is one read with all its row groups on; a column also sums the rows that other columns select, and must hold zeros
+there. With `tree = shared` each step has a read for every row group that an enabled column group selects.
+
 Addresses. A buffer address is `addr + A[areg]`; A0 is always 0. After issue, A[areg] += inc, and
 becomes its initial value again when it reaches `wrap` (both given by SETA).
 """

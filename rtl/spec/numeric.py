@@ -9,6 +9,14 @@ Requantisation of one output channel, with bias (DESIGN section 2):
 
 acc + bias is int32 (it wraps), mult unsigned 16 bit, shift 1..31, the shift is arithmetic (round
 half up) and the intermediate fits `PRODUCT_BITS` bits.
+
+Analog readout (`readout = "adc"`, DESIGN section 4.3). One bit plane of the inputs against one bit plane of the
+weights, a column sums m ones over all rows that are on, and a converter makes of that
+
+    value = min(m >> shift, 2^adc_bits - 1) << shift
+
+with the range of the N rows that can give it a one (`adc_shift`): 0..N in steps of 2^shift. The values are added
+at the place of their planes; those of one sign plane are negative, of two positive.
 """
 
 from .params import ConfigError, Params, clog2
@@ -34,6 +42,11 @@ def needed_acc_bits(fan_in: int, params: Params) -> int:
     if bits > ACC_BITS:
         raise ConfigError(f"fan-in: {fan_in} needs accumulators of {bits} bits, limit {ACC_BITS}")
     return bits
+
+
+def adc_shift(rows: int, params: Params) -> int:
+    """Bits that a converter drops in the range 0..rows: max(0, ceil(log2(rows + 1)) - adc_bits)."""
+    return max(0, clog2(rows + 1) - params.adc_bits)
 
 
 def pack_const(bias: int, mult: int, shift: int) -> int:

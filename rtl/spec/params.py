@@ -10,6 +10,13 @@ from pathlib import Path
 
 #: Version of the instruction set and of the program file format; part of the configuration hash.
 ISA_VERSION = 1
+#: Parameters that say how fast converters are.
+ANALOG_TIMES = ("adc_settle", "adc_cycles_per_bit")
+#: Parameters that only `readout = "adc"` has.
+ANALOG = ("adc_bits", "adcs", *ANALOG_TIMES)
+#: Cycles for the columns to settle: with one cycle a bit, densemap (3 bits) and sparsemap (5 bits) on 256 columns
+#: then change places between 16 and 32 converters, where the paper has them do so.
+DEFAULT_SETTLE = 4
 
 
 class ConfigError(ValueError):
@@ -41,9 +48,11 @@ class Params:
     act_bits: int = 8  #: 4 or 8, two's complement
     dac_bits: int = 1  #: input bits a cycle; a step of a pass takes act_bits / dac_bits cycles
     tree: str = "shared"  #: `shared`: one adder tree a column; `full`: one segment per row group
-    readout: str = "digital"  #: `digital`; `adc` is reserved for the analog emulation
-    adc_bits: int = 0  #: resolution, only with `readout = "adc"`
-    adcs: int = 0  #: converters per array, only with `readout = "adc"`
+    readout: str = "digital"  #: `digital`: exact; `adc`: an analog array, emulated
+    adc_bits: int = 0  #: bits of a converter, 1..12, only with `readout = "adc"`
+    adcs: int = 0  #: converters that the columns of an array share, only with `readout = "adc"`
+    adc_settle: int = 0  #: cycles until columns settle, only with `readout = "adc"`; 0: 4
+    adc_cycles_per_bit: int = 0  #: of a conversion, only with `readout = "adc"`; 0: 1
     tiles: int = 1  #: arrays per core
     cores: int = 1  #: cores per chip
     lanes: int = 32  #: elements a cycle through a buffer, load or drain port
@@ -68,15 +77,9 @@ class Params:
         self._one_of("tree", ("shared", "full"))
         self._one_of("readout", ("digital", "adc"))
         self._one_of("drain_ports", (1, 2, 4))
-        if self.readout == "adc":
-            raise ConfigError(
-                "readout: 'adc' (analog emulation) is not available yet; use 'digital'"
-            )
-        for name in ("adc_bits", "adcs"):
-            if getattr(self, name):
-                raise ConfigError(f"{name}: {getattr(self, name)} needs readout = 'adc'")
         self._between("rows", 2, 2048)
         self._between("cols", 2, 2048)
+        self._check_readout()
         self._between("granule", 2, 256)
         self._between("tiles", 1, 4096)
         self._between("cores", 1, 64)
@@ -119,6 +122,20 @@ class Params:
                 f"rows: {self.rows} needs accumulators of {self.acc_bits} bits, limit 32"
             )
 
+    def _check_readout(self) -> None:
+        """Parameters of converters: needed with `readout = "adc"`, and of no use without."""
+        if not self.analog:
+            for name in ANALOG:
+                if getattr(self, name):
+                    raise ConfigError(f"{name}: {getattr(self, name)} needs readout = 'adc'")
+            return
+        if self.dac_bits != 1:
+            raise ConfigError(f"dac_bits: {self.dac_bits} must be 1 with readout = 'adc'")
+        self._between("adc_bits", 1, 12)
+        self._between("adcs", 1, self.cols)
+        self._between("adc_settle", 0, 1024)
+        self._between("adc_cycles_per_bit", 0, 64)
+
     def _one_of(self, name: str, allowed: tuple) -> None:
         if getattr(self, name) not in allowed:
             raise ConfigError(
@@ -148,8 +165,37 @@ class Params:
 
     @property
     def planes(self) -> int:
-        """Cycles of a step of a pass: act_bits / dac_bits bit planes, LSB first, the top signed."""
+        """Input bit planes of a step of a pass: act_bits / dac_bits, LSB first, the top one signed."""
         return self.act_bits // self.dac_bits
+
+    @property
+    def analog(self) -> bool:
+        """Whether columns are summed by an analog array and read by converters."""
+        return self.readout == "adc"
+
+    @property
+    def weight_planes(self) -> int:
+        """Bit planes of weights that are read one after the other: 1 (digital), weight_bits (adc)."""
+        return self.weight_bits if self.analog else 1
+
+    @property
+    def settle_cycles(self) -> int:
+        """Cycles until the columns have settled, once for each pair of bit planes; 0 with digital readout."""
+        return (self.adc_settle or DEFAULT_SETTLE) if self.analog else 0
+
+    @property
+    def conversion_cycles(self) -> int:
+        """Cycles of a conversion, in proportion to its bits; 0 with digital readout."""
+        return self.adc_bits * (self.adc_cycles_per_bit or 1)
+
+    def plane_cycles(self, columns: int) -> int:
+        """Cycles of one input bit plane against one weight bit plane, for that many columns.
+
+        digital: 1. adc: the columns settle, then take turns at the converters.
+        """
+        if not self.analog:
+            return 1
+        return self.settle_cycles + -(-columns // self.adcs) * self.conversion_cycles
 
     @property
     def drain_chunk(self) -> int:
@@ -210,7 +256,10 @@ class Params:
     @property
     def config_hash(self) -> int:
         """32-bit hash of parameters and ISA version; hardware and program must carry the same."""
-        text = json.dumps([ISA_VERSION, self.as_dict()], sort_keys=True)
+        values = self.as_dict()
+        if not self.analog:  # digital configurations keep the hash that they always had
+            values = {name: v for name, v in values.items() if name not in ANALOG_TIMES}
+        text = json.dumps([ISA_VERSION, values], sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
     def to_toml(self) -> str:

@@ -118,41 +118,7 @@ module blockcim_macro (
     end
   endtask
 
-  task pass_step(input [H-1:0] mask, input [@SELECT_BITS@-1:0] select, input [31:0] row_offset, input clear,
-                 input rows, input bank);
-    /* verilator no_inline_task */
-    begin
-      /* verilator unroll_disable */
-      for (h = 0; h < H; h = h + 1)
-        if (mask[h]) begin
-          /* verilator unroll_disable */
-          for (c = 0; c < B; c = c + 1) sum[c] = clear ? 0 : acc[bank * H + h][c];
-          used = @USED@;
-          /* verilator unroll_disable */
-          for (g = 0; g < G; g = g + 1)
-            if (used[g]) begin
-              slice = row[rows * G + g];
-              /* verilator unroll_full */
-              for (e = 0; e < B; e = e + 1) x[e] = $signed(slice[e * AB +: AB]);
-              /* verilator unroll_disable */
-              for (e = 0; e < B; e = e + ROWS) begin
-                n = (h * G + g) * B + e;
-                // (w ^ HALF) - HALF is the signed weight, in vector instructions that sign extension would not get
-                /* verilator unroll_disable */
-                for (c = 0; c < B; c = c + 1)
-                  sum[c] = sum[c]
-                  // @each rows@
-                    + x[e + @K@] * ((weight[n + @K@][c] ^ HALF) - HALF)
-                  // @end@
-                  ;
-              end
-            end
-          /* verilator unroll_disable */
-          for (c = 0; c < B; c = c + 1) acc[bank * H + h][c] = sum[c];
-        end
-    end
-  endtask
-
+@STEP@
   task fill_step(input bank, input [S-1:0] valid, input [S*GW-1:0] group, input [S*B-1:0] mask,
                  input [S*B*AB-1:0] elements);
     /* verilator no_inline_task */
@@ -193,7 +159,7 @@ module blockcim_macro (
       drain_step(drain_col, drain_pieces, drain_bank, drain_rot, drain_add, chain_in);
       q <= q_next;
     end
-    if (pass_en && pass_plane == LAST) 
+    if (@STEP_ENDS@) 
       pass_step(pass_mask, @SELECT@, @OFFSET@, pass_clear, pass_bank, acc_bank);
     // @each fills@
     if (|fill@K@_valid) fill_step(fill_bank, fill@K@_valid, fill@K@_group, fill@K@_mask, fill@K@_data);

@@ -43,12 +43,32 @@ class MacroModel:
     ) -> None:
         """A whole step; `used` is (H, G): the row groups that column group h multiplies."""
         p = self.params
+        on = used[mask].any(axis=0)
         for h in np.flatnonzero(mask):
             cols = slice(h * p.granule, (h + 1) * p.granule)
-            total = np.einsum(
-                "ge,gec->c", self.rows[row_bank][used[h]], self.weights[used[h]][..., cols]
-            )
+            if p.analog:
+                total = self.converted(row_bank, on, cols, int(used[h].sum()) * p.granule)
+            else:
+                total = np.einsum(
+                    "ge,gec->c", self.rows[row_bank][used[h]], self.weights[used[h]][..., cols]
+                )
             self.accs[bank, cols] = total + (0 if clear else self.accs[bank, cols])
+
+    def converted(self, row_bank: int, on: np.ndarray, cols: slice, rows: int) -> np.ndarray:
+        """What the converters of columns `cols` make of all row groups that are `on`, with the range of `rows` rows."""
+        p = self.params
+        x, weights = self.rows[row_bank][on].ravel(), self.weights[on][..., cols]
+        weights = weights.reshape(len(x), p.granule)
+        step, total = 1, np.zeros(p.granule, np.int64)
+        while step << p.adc_bits < rows + 1:
+            step *= 2
+        for i in range(p.act_bits):
+            for w in range(p.weight_bits):
+                ones = (x >> i & 1) @ (weights >> w & 1)
+                value = np.minimum(ones // step, (1 << p.adc_bits) - 1) * step << (i + w)
+                negative = (i == p.act_bits - 1) != (w == p.weight_bits - 1)
+                total = total - value if negative else total + value
+        return total
 
 
 class Traffic:
@@ -64,7 +84,8 @@ class Traffic:
         self.params, self.cycles = params, cycles
         self.rng = np.random.default_rng(seed)
         self.model = MacroModel(params)
-        self.plane = 0  #: plane of the coming cycle, 0 between steps
+        self.pairs = params.planes * params.weight_planes  #: cycles with `pass_en` of a step
+        self.pair = 0  #: which of them comes next; 0 between steps
         self.pass_fields: dict = {}
         self.preloaded = weights is not None
         if weights is not None:
@@ -80,18 +101,20 @@ class Traffic:
                 for h in range(p.col_groups):
                     yield self._cycle(still, write=(row, h))
         for _ in range(self.cycles):
-            running = self.plane > 0 or rng.random() < 0.7
+            if self.pair > 0 and p.analog and rng.random() < 0.2:  # converters take their time
+                yield self._cycle(self._planes(self.pair) | self.pass_fields | {"pass_en": 0})
+                continue
+            running = self.pair > 0 or rng.random() < 0.7
             fields = self._running_pass() if running else self._idle_pass()
             yield self._cycle(fields)
 
     def _cycle(self, fields: dict, write: tuple[int, int] | None = None):
         """One cycle; the model takes what the cycle reads before what it writes."""
-        p = self.params
-        running, plane = bool(fields["pass_en"]), fields["pass_plane"]
-        last = running and plane == p.planes - 1
-        busy = running and not last  # row bank and weights are in use beyond this cycle
+        pair = fields["_pair"]
+        last = bool(fields["pass_en"]) and pair == self.pairs - 1
+        busy = fields["_step"] and not last  # row bank and weights are in use beyond this cycle
         inputs = {"id": 0} | {k: v for k, v in fields.items() if not k.startswith("_")}
-        started = running and plane > 0  # the accumulators hold partial sums
+        started = fields["_step"] and pair > 0  # the accumulators hold partial sums
         inputs |= self._drain(self._other(fields["acc_bank"]) if started else None)
         if last:
             self.model.step(
@@ -114,6 +137,8 @@ class Traffic:
         mask = rng.random(p.col_groups) < rng.choice([0.2, 0.8, 1.0])
         if p.tree == "shared":
             sel = rng.integers(0, p.row_groups, p.col_groups)
+            if p.analog:  # rows are on for the whole array: one row group a read
+                sel[mask] = rng.integers(0, p.row_groups)
             offset = int(rng.integers(p.row_groups))
             used = np.eye(p.row_groups, dtype=bool)[(sel + offset) % p.row_groups]
             select = {"pass_sel": pack(sel, index_bits(p.row_groups)), "pass_offset": offset}
@@ -123,15 +148,21 @@ class Traffic:
         fields = {name: int(rng.integers(2)) for name in ("pass_clear", "pass_bank", "acc_bank")}
         return fields | select | {"pass_mask": pack(mask, 1), "_used": used, "_mask": mask}
 
+    def _planes(self, pair: int) -> dict:
+        """Planes of a cycle of a step: digital steps have no weight planes, analog ones count them faster."""
+        plane, wplane = divmod(pair, self.params.weight_planes)
+        fields = {"pass_plane": plane, "_pair": pair}
+        return fields | ({"pass_wplane": wplane} if self.params.analog else {})
+
     def _idle_pass(self) -> dict:
-        plane = int(self.rng.integers(self.params.planes))
-        return self._random_pass() | {"pass_en": 0, "pass_plane": plane}
+        pair = int(self.rng.integers(self.pairs))
+        return self._random_pass() | self._planes(pair) | {"pass_en": 0, "_step": False}
 
     def _running_pass(self) -> dict:
-        if self.plane == 0:
-            self.pass_fields = self._random_pass()
-        fields = self.pass_fields | {"pass_en": 1, "pass_plane": self.plane}
-        self.plane = (self.plane + 1) % self.params.planes
+        if self.pair == 0:
+            self.pass_fields = self._random_pass() | {"_step": True}
+        fields = self.pass_fields | self._planes(self.pair) | {"pass_en": 1}
+        self.pair = (self.pair + 1) % self.pairs
         return fields
 
     def _drain(self, bank: int | None) -> dict:

@@ -40,6 +40,44 @@ CONFIGS = {
         "dac_bits": 8,
         "act_depth": 48,
     },
+    "adc3-one-converter": {
+        "rows": 16,
+        "cols": 16,
+        "granule": 4,
+        "lanes": 8,
+        "tiles": 3,
+        "readout": "adc",
+        "adc_bits": 3,
+        "adcs": 1,
+        "weight_bits": 4,
+    },
+    "adc4-full-tree": {
+        "rows": 16,
+        "cols": 8,
+        "granule": 4,
+        "lanes": 8,
+        "tiles": 3,
+        "tree": "full",
+        "readout": "adc",
+        "adc_bits": 4,
+        "adcs": 5,
+        "adc_settle": 1,
+        "drain_ports": 2,
+        "stream_width": 32,
+    },
+    "adc8-all-columns": {
+        "rows": 18,
+        "cols": 24,
+        "granule": 6,
+        "lanes": 24,
+        "tiles": 2,
+        "readout": "adc",
+        "adc_bits": 8,
+        "adcs": 24,
+        "adc_cycles_per_bit": 2,
+        "act_bits": 4,
+        "weight_bits": 2,
+    },
 }
 
 
@@ -67,3 +105,9 @@ def test_illegal_program_stops_with_code_and_pc(need, seed):
 @pytest.mark.parametrize("seed", range(6))
 def test_random_program_on_verilator(need, seed):
     check("act4-two-ports-narrow-stream", need("verilator"), seed, stalls=seed % 2 == 1)
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize("seed", range(4))
+def test_analog_random_program_on_verilator(need, seed):
+    check("adc4-full-tree", need("verilator"), seed, stalls=seed % 2 == 1)

@@ -31,6 +31,12 @@ CONFIGS = {
         "tree": "full",
         "drain_ports": 4,
     },
+    "adc3-shared": SMALL | {"readout": "adc", "adc_bits": 3, "adcs": 4},
+    "adc8-full": SMALL | {"readout": "adc", "adc_bits": 8, "adcs": 1, "tree": "full"},
+    "adc1-w2-b6": {"rows": 18, "cols": 12, "granule": 6, "drain_ports": 2}
+    | {"lanes": 12, "weight_bits": 2, "readout": "adc", "adc_bits": 1, "adcs": 5},
+    "adc4-w4-full": SMALL
+    | {"rows": 32, "weight_bits": 4, "tree": "full", "readout": "adc", "adc_bits": 4, "adcs": 16},
     "64x128": {"rows": 64, "cols": 128, "granule": 16, "lanes": 32},
     "128x64-full": {"rows": 128, "cols": 64, "granule": 32, "lanes": 64, "tree": "full"},
     "240x240-b24": {"rows": 240, "cols": 240, "granule": 24, "lanes": 24, "drain_ports": 2},
@@ -120,13 +126,21 @@ def bench(tmp_path, monkeypatch):
 @pytest.mark.parametrize("seed", [1], ids="seed{}".format)
 @pytest.mark.parametrize("config", [name for name in CONFIGS if name not in LARGE])
 def test_views_equal_model_on_icarus(bench, config, seed):
-    bench.run("icarus", [config], seed, cycles=200)
+    analog = "readout" in CONFIGS[config]  # more cycles a step
+    bench.run("icarus", [config], seed, cycles=1000 if analog else 200)
 
 
 @pytest.mark.verilator
 @pytest.mark.parametrize("seed", [2], ids="seed{}".format)
 def test_views_equal_model_on_verilator(bench, seed):
     bench.run("verilator", ["w4-dac2-full", "shared", "w2-a4"], seed, cycles=500)
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize("seed", [4], ids="seed{}".format)
+def test_analog_views_equal_model_on_verilator(bench, seed):
+    """Steps of up to 64 pairs of planes, some of which wait for converters."""
+    bench.run("verilator", ["adc3-shared", "adc4-w4-full", "adc1-w2-b6"], seed, cycles=2000)
 
 
 @pytest.mark.slow

@@ -28,6 +28,17 @@ def fitting(count: int, first: int = 1000):
     return found
 
 
+#: Random cases with converters that an event simulator gets through: strategy, seed, view of the macro.
+ANALOG = (
+    ("linear", 1023, "behavioural"),
+    ("linear", 1021, "structural"),
+    ("sparsemap", 1024, "behavioural"),
+    ("sparsemap", 1014, "structural"),
+    ("densemap", 1022, "behavioural"),
+    ("densemap", 1039, "structural"),
+)
+
+
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     strategy, params, work = random_case(fitting(1)[0])
@@ -46,6 +57,23 @@ def test_random_layer_on_icarus(need, seed, stalls):
     assert outcome.outputs_checked > 0
     # The hardware's counter of computing arrays against the events that energy follows from.
     assert outcome.busy["pass_tiles"] == outcome.events.planes > 0
+
+
+@pytest.mark.icarus
+@pytest.mark.parametrize(("strategy", "seed", "view"), ANALOG)
+def test_random_layer_on_analog_arrays_on_icarus(need, strategy, seed, view):
+    assert random_case(seed, "adc")[0] == strategy
+    stalls = view == "behavioural"
+    outcome = run_case(seed, need("icarus"), stalls, "adc", view=view)
+    assert outcome.good, outcome.first or f"{outcome.cycles} cycles, ISS {outcome.cycles_iss}"
+    assert outcome.outputs_checked > 0
+
+
+@pytest.mark.verilator
+def test_random_layer_on_analog_arrays_on_verilator(need):
+    _, seed, _ = ANALOG[-1]
+    outcome = run_case(seed, need("verilator"), readout="adc")
+    assert outcome.good, outcome.first or f"{outcome.cycles} cycles, ISS {outcome.cycles_iss}"
 
 
 @pytest.mark.icarus

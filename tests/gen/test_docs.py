@@ -117,6 +117,20 @@ def test_pass_cycles(changes, block, dense):
     assert found["dense pass"] == dense
 
 
+def test_cycles_of_an_analog_array():
+    """64 pairs of planes; 256 columns are 32 conversions of 5 cycles at 8 converters, 32 columns are 4; 4 to settle."""
+    adc = {"readout": "adc", "adc_bits": 5, "adcs": 8}
+    full, shared = (
+        {name: count for name, count, _ in cycles(Params(tree=tree, **adc))}
+        for tree in ("full", "shared")
+    )
+    assert full["any pass"] == 64 * (4 + 32 * 5)
+    assert shared["block-diagonal pass"] == 8 * 64 * (4 + 4 * 5)
+    assert shared["dense pass"] == 8 * full["any pass"]
+    text = datasheet(Params(**adc), VERILOG)
+    assert "| converters, emulated | 256 |" in text and "| weight multipliers | 8192 |" in text
+
+
 def test_members_are_documented():
     assert set(member_docs(Params)) == set(Params().as_dict())
     assert set(member_docs(isa.Error)) == {e.name for e in isa.Error} - {"NONE"}

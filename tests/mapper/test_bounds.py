@@ -66,7 +66,32 @@ def test_efficiency_is_for_streaming_runs(cycles, tokens, expected):
     assert efficiency(100, cycles, tokens) == expected
 
 
-def test_pass_cycles():
-    assert pass_cycles(3, Params()) == 24
-    assert pass_cycles(3, Params(tree="full")) == 8
-    assert pass_cycles(1, Params(dac_bits=4)) == 2
+@pytest.mark.parametrize(
+    ("changes", "steps", "cycles"),
+    [({}, 3, 24), ({"tree": "full"}, 3, 8), ({"dac_bits": 4}, 1, 2)],
+)
+def test_pass_cycles(changes, steps, cycles):
+    assert pass_cycles({"steps": steps}, Params(**changes)) == cycles
+
+
+ANALOG = Params(rows=128, cols=128, lanes=32, readout="adc", adc_bits=3, adcs=16)
+
+
+@pytest.mark.parametrize(
+    ("tree", "mask", "sel", "steps", "columns"),
+    [
+        ("full", (1, 1, 1, 1), (0, 1, 2, 3), 1, [128]),  # all rows at once
+        ("full", (1, 1, 0, 0), (0, 0, 0, 0), 4, [64]),
+        ("full", (0, 0, 0, 0), (0, 0, 0, 0), 4, [0]),
+        ("shared", (1, 1, 1, 1), (0, 1, 2, 3), 1, [32] * 4),  # a diagonal: row group by row group
+        ("shared", (1, 1, 1, 0), (2, 1, 2, 3), 1, [64, 32]),  # two column groups share a row group
+        ("shared", (1, 1, 1, 1), (0, 0, 0, 0), 4, [128] * 4),  # dense
+        ("shared", (0, 0, 0, 0), (0, 1, 2, 3), 2, [0, 0]),
+    ],
+)
+def test_pass_cycles_of_an_analog_array(tree, mask, sel, steps, columns):
+    """64 pairs of planes; each settles in 4 cycles, then columns take turns of 3 cycles at 16 converters."""
+    fields = {"mask": mask, "sel": sel, "steps": steps, "stride": 1}
+    params = ANALOG.replace(tree=tree)
+    expected = sum(64 * (4 + 3 * -(-n // 16)) for n in columns)
+    assert pass_cycles(fields, params) == expected

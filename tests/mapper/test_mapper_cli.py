@@ -9,6 +9,9 @@ from mapper.program import load
 from rtl.spec.params import Params
 from tests.mapper import programs
 
+#: A compilation for arrays with converters.
+ANALOG = "bert-large --readout adc --adc-bits 5 --adcs 8"
+
 
 def fails(capsys, *arguments) -> str:
     assert main([*arguments]) == 2
@@ -58,6 +61,15 @@ def test_blocks_and_rank(tmp_path, capsys):
     assert load(tmp_path / "p").workload.segments[0].matrices[0].factors[0].shape == (16, 64, 64)
 
 
+@pytest.mark.parametrize(("strategy", "tree"), [("sparsemap", "full"), ("densemap", "shared")])
+def test_converters_are_options(tmp_path, strategy, tree):
+    where = tmp_path / "p"
+    assert main(["compile", *ANALOG.split(), "--strategy", strategy, "-o", str(where)]) == 0
+    program = load(where)
+    assert (program.params.adcs, program.params.tree) == (8, tree)
+    assert programs.run(program) == program.report["cycles_predicted"]
+
+
 def test_a_config_file_is_a_limit(tmp_path, capsys):
     config = tmp_path / "c.toml"
     config.write_text(Params.load("gpt2-medium").replace(tiles=24, chunk=4).to_toml())
@@ -88,6 +100,12 @@ def test_a_config_file_is_a_limit(tmp_path, capsys):
         ("gpt2-medium --strategy densemap --config none.toml", "none.toml: no such file"),
         ("gpt2-medium --strategy densemap --tokens 0", "tokens: 0"),
         ("gpt2-medium --strategy densemap --act-depth 60", "act_depth: 60 words are too few"),
+        ("gpt2-medium --strategy linear --readout analog", "readout: 'analog' is not one of"),
+        ("gpt2-medium --strategy linear --readout adc", "adc_bits: 0 is outside 1..12"),
+        ("gpt2-medium --strategy linear --adcs 8", "adcs: 8 needs readout = 'adc'"),
+        (f"{ANALOG} --strategy linear --adcs 300", "adcs: 300 is outside 1..256"),
+        (f"{ANALOG} --strategy linear --dac-bits 2", "dac_bits: 2 must be 1 with readout"),
+        (f"{ANALOG} --strategy densemap --tree full", "tree: 'full' turns on all rows at once"),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(tmp_path, capsys, arguments, message):

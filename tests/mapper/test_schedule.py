@@ -154,6 +154,8 @@ class _OneAtATime:
         self.cycle += 1
         self.left = max(0, self.left - 1)
 
+    wait = tick
+
 
 def test_the_scheduler_needs_only_the_interface_of_the_model():
     segments = small(2).segments

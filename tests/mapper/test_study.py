@@ -85,3 +85,12 @@ def test_command(tmp_path, capsys):
 def test_wrong_options(capsys, tmp_path, arguments, message):
     assert main(["study", *arguments, "-o", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_converters_decide_between_sparsemap_and_densemap():
+    """Few: densemap, which converts fewer bits; many: sparsemap, which settles less often."""
+    found = {
+        adcs: [study.analog_cycles("bert-large", s, adcs) for s in ("sparsemap", "densemap")]
+        for adcs in (4, 32)
+    }
+    assert found[4][0] > found[4][1] and found[32][0] < found[32][1]

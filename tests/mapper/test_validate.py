@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mapper.placement import place
+from mapper.placement import place, suited
 from mapper.validate import validate
 from rtl.spec.params import ConfigError, Params
 from tests.mapper import programs
@@ -121,3 +121,40 @@ def test_groups_that_the_drain_cannot_gather_are_found():
     coarse = dataclasses.replace(placement, params=placement.params.replace(chunk=4))
     with pytest.raises(ConfigError, match=r"2 blocks a group, chunk 4"):
         validate(segments, coarse)
+
+
+ADC = {"readout": "adc", "adc_bits": 3, "adcs": 4}
+ANALOG = PARAMS.replace(**ADC)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "tree"),
+    [("linear", "full"), ("sparsemap", "full"), ("densemap", "shared"), ("sparsemap", "shared")],
+)
+def test_real_placements_pass_on_analog_arrays(strategy, tree):
+    segments, placement = make(strategy)
+    params = ANALOG.replace(tree=tree, tiles=placement.params.tiles, chunk=placement.params.chunk)
+    validate(segments, dataclasses.replace(placement, params=params))
+
+
+def test_rows_that_are_on_for_two_blocks_are_found():
+    """densemap puts other blocks into the same columns: all rows at once would add them up."""
+    segments, placement = make("densemap")
+    params = placement.params.replace(tree="full", **ADC)
+    with pytest.raises(ConfigError, match=r"[ab]\.[RL] block .*: its row group . is on in a pass"):
+        validate(segments, dataclasses.replace(placement, params=params))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "tree"), [("linear", "full"), ("sparsemap", "full"), ("densemap", "shared")]
+)
+def test_rows_that_are_on_follow_from_the_strategy(strategy, tree):
+    given = "shared" if tree == "full" else "full"
+    params = ANALOG.replace(tree=given)
+    assert suited(strategy, params).tree == tree
+    assert suited(strategy, PARAMS.replace(tree=given)).tree == given  # digital: as it is
+    if strategy == "densemap":
+        with pytest.raises(ConfigError, match="tree: 'full' turns on all rows at once, densemap"):
+            suited(strategy, params, frozenset({"tree"}))
+    else:
+        assert suited(strategy, params, frozenset({"tree"})).tree == given

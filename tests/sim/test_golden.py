@@ -208,3 +208,118 @@ def test_wrong_input():
         golden.run_matrix(matrix, np.zeros((1, 5), np.int8), PARAMS)
     with pytest.raises(ConfigError, match=r"w: an input is outside -8..7"):
         golden.run_matrix(matrix, np.full((1, 6), 8, np.int8), Params(act_bits=4))
+
+
+def read_by_read(matrix, role, x, params):
+    """Accumulators of one token x (K, fan_in) on an analog array, with loops over everything."""
+    part = matrix.factors[role == "L"]
+    k, p, _ = matrix.factors[0].shape
+    b = params.granule
+    fan_in = part.shape[1]
+    if role == "L":
+        short = b // k
+        part_of = [
+            (i // k) // short if short else (i // k) * -(-k // b) + i % k // b
+            for i in range(fan_in)
+        ]
+    else:
+        part_of = [i // b for i in range(fan_in)]
+    rows = b
+    if params.tree == "full":
+        per_read = params.row_groups if role == "W" else max(part_of) + 1
+        rows = b * min(per_read, max(part_of) + 1)
+        if role == "L" and matrix.rank == 1:
+            rows = b * -(-min(k, -(-matrix.n_in // p)) // b)
+        part_of = [part // per_read for part in part_of]
+    step = max(1, 1 << (max(0, int(np.ceil(np.log2(rows + 1))) - params.adc_bits)))
+    acc = np.zeros(part.bias.shape, np.int64)
+    for block, j in np.ndindex(part.bias.shape):
+        for read in range(max(part_of) + 1):
+            on = [i for i in range(fan_in) if part_of[i] == read]
+            for xb in range(params.act_bits):
+                for wb in range(params.weight_bits):
+                    ones = sum(
+                        (int(x[block, i]) >> xb & 1) * (int(part.blocks[block, i, j]) >> wb & 1)
+                        for i in on
+                    )
+                    code = min(ones // step, 2**params.adc_bits - 1)
+                    sign = (-1) ** ((xb == params.act_bits - 1) + (wb == params.weight_bits - 1))
+                    acc[block, j] += sign * code * step << (xb + wb)
+    return acc
+
+
+def analog(tree, adc_bits, **changes):
+    sizes = {"rows": 16, "cols": 16, "granule": 4, "lanes": 8, "act_bits": 4, "weight_bits": 4}
+    return Params(**(sizes | changes), tree=tree, readout="adc", adc_bits=adc_bits, adcs=2)
+
+
+@pytest.mark.parametrize("seed", range(4), ids="seed{}".format)
+@pytest.mark.parametrize("tree", ["full", "shared"])
+@pytest.mark.parametrize("shape", [(3, 5, 2, 3, 2), (6, 3, 2, 5, 1), (6, 2, 2, 2, 2)])
+def test_converters_equal_loops_over_bits(tree, shape, seed):
+    """Blocks of R and L of one and of several row groups, ranks 1 and 2, padding, 1 to 4 bits."""
+    rng = np.random.default_rng(seed)
+    params = analog(tree, 1 + seed)
+    k, p, l, s, rank = shape
+    matrix = random_matrix(rng, k, p, l, s, rank, params, n_in=k * p - seed * p)
+    x = inputs(rng, 2, matrix.n_in, params)
+    right, left = golden.trace(matrix, x, params)
+    padded = np.zeros((2, k * p), np.int64)
+    padded[:, : matrix.n_in] = x
+    middle = golden.middle_permutation(k, l, rank).numpy()
+    for token in range(2):
+        want = read_by_read(matrix, "R", padded[token].reshape(k, p), params)
+        np.testing.assert_array_equal(right.acc[token], want)
+        v = right.out[token].ravel()[middle].reshape(l, rank * k)
+        np.testing.assert_array_equal(left.acc[token], read_by_read(matrix, "L", v, params))
+    got = golden.run_matrix(matrix, x, params)
+    np.testing.assert_array_equal(quantise.apply_matrix(matrix, x, params), got)
+
+
+@pytest.mark.parametrize("tree", ["full", "shared"])
+@pytest.mark.parametrize("n_in", [7, 16, 37])
+def test_converters_of_a_dense_matrix_read_array_by_array(tree, n_in):
+    rng = np.random.default_rng(n_in)
+    params = analog(tree, 2)
+    matrix = Matrix("w", 0, n_in, 3, (random_factor(rng, (1, n_in, 3), params),))
+    x = inputs(rng, 2, n_in, params)
+    (stage,) = golden.trace(matrix, x, params)
+    for token in range(2):
+        want = read_by_read(matrix, "W", x[token][None], params)
+        np.testing.assert_array_equal(stage.acc[token], want)
+    got = golden.run_matrix(matrix, x, params)
+    np.testing.assert_array_equal(quantise.apply_matrix(matrix, x, params), got)
+
+
+@pytest.mark.parametrize("seed", range(6), ids="seed{}".format)
+@pytest.mark.parametrize("tree", ["full", "shared"])
+def test_converters_that_lose_nothing_are_exact(tree, seed):
+    """Enough bits for all rows, and the accumulators are the digital ones."""
+    rng = np.random.default_rng(seed)
+    digital = Params(rows=16, cols=16, granule=4, lanes=8)
+    k, p, l, s, rank = (int(rng.integers(1, 7)) for _ in range(5))
+    rank = min(rank, 2)
+    matrix = random_matrix(rng, k, p, l, s, rank, digital)
+    x = inputs(rng, 3, matrix.n_in, digital)
+    want = [stage.acc for stage in golden.trace(matrix, x, digital)]
+    exact = digital.replace(tree=tree, readout="adc", adc_bits=8, adcs=3)
+    for stage, acc in zip(golden.trace(matrix, x, exact), want, strict=True):
+        np.testing.assert_array_equal(stage.acc, acc)
+
+
+def test_converters_clip_what_is_beyond_their_range():
+    """Their range holds all rows of a block; with more ones they stay at the last code."""
+    ones = np.ones((1, 1), np.int32)
+    part = Factor(np.ones((1, 9, 1), np.int8), 0 * ones, ones, ones)
+    reads, params = torch.zeros(9, dtype=torch.int64), analog("full", 2)
+    for rows, want in ((9, 8), (8, 8), (7, 6), (3, 3)):  # steps of 4, 4, 2 and 1, codes up to 3
+        got = golden._converted(part, torch.ones(1, 1, 9, dtype=torch.int64), reads, rows, params)
+        assert got.item() == want
+
+
+def test_converters_of_few_bits_lose_something():
+    rng = np.random.default_rng(0)
+    matrix = random_matrix(rng, 4, 4, 4, 4, 1, PARAMS)
+    x = inputs(rng, 3, matrix.n_in, PARAMS)
+    coarse = Params(readout="adc", adc_bits=3, adcs=3)
+    assert (golden.trace(matrix, x, coarse)[0].acc != golden.trace(matrix, x, PARAMS)[0].acc).any()

@@ -6,6 +6,9 @@ import pytest
 
 from rtl.spec.params import PRESETS, ConfigError, Params, clog2
 
+#: The least that a configuration with converters says.
+ADC = {"readout": "adc", "adc_bits": 5, "adcs": 8}
+
 
 @pytest.mark.parametrize(
     ("value", "bits"), [(1, 0), (2, 1), (3, 2), (4, 2), (5, 3), (256, 8), (257, 9)]
@@ -35,8 +38,18 @@ def test_presets_are_valid(name):
         ({"act_bits": 16}, r"^act_bits: 16 is not one of"),
         ({"act_bits": 4, "dac_bits": 8}, r"^dac_bits: 8 does not divide act_bits = 4$"),
         ({"drain_ports": 3}, r"^drain_ports: 3 is not one of"),
-        ({"readout": "adc"}, r"^readout: 'adc' .*not available"),
-        ({"adc_bits": 5}, r"^adc_bits: 5 needs readout"),
+        ({"readout": "analog"}, r"^readout: 'analog' is not one of digital, adc$"),
+        ({"readout": "adc"}, r"^adc_bits: 0 is outside 1\.\.12$"),
+        ({"readout": "adc", "adc_bits": 13}, r"^adc_bits: 13 is outside"),
+        ({"readout": "adc", "adc_bits": 5}, r"^adcs: 0 is outside 1\.\.256$"),
+        ({**ADC, "adcs": 257}, r"^adcs: 257 is outside 1\.\.256$"),
+        ({**ADC, "dac_bits": 2}, r"^dac_bits: 2 must be 1 with readout = 'adc'$"),
+        ({**ADC, "adc_settle": -1}, r"^adc_settle: -1 is outside"),
+        ({**ADC, "adc_cycles_per_bit": 65}, r"^adc_cycles_per_bit: 65 is outside"),
+        ({"adc_bits": 5}, r"^adc_bits: 5 needs readout = 'adc'$"),
+        ({"adcs": 5}, r"^adcs: 5 needs readout = 'adc'$"),
+        ({"adc_settle": 5}, r"^adc_settle: 5 needs readout = 'adc'$"),
+        ({"adc_cycles_per_bit": 2}, r"^adc_cycles_per_bit: 2 needs readout = 'adc'$"),
         ({"granule": 48}, r"^granule: 48 does not divide rows = 256$"),
         ({"lanes": 48}, r"^granule: 32 does not divide lanes = 48$"),
         ({"lanes": 512}, r"^lanes: 512 is above the limit cols = 256$"),
@@ -122,12 +135,30 @@ OTHER = {
 }  # fmt: skip
 
 
+#: The same for what only configurations with converters have.
+OTHER_ADC = {"adc_bits": 6, "adcs": 9, "adc_settle": 1, "adc_cycles_per_bit": 2}
+
+
 def test_hash_depends_on_every_parameter():
-    reserved = {"readout", "adc_bits", "adcs"}
-    assert set(OTHER) | reserved == {f.name for f in dataclasses.fields(Params)}
+    assert {*OTHER, *OTHER_ADC, "readout"} == {f.name for f in dataclasses.fields(Params)}
     hashes = {Params().replace(**{name: value}).config_hash for name, value in OTHER.items()}
-    assert len(hashes | {Params().config_hash}) == len(OTHER) + 1
+    analog = Params(**ADC)
+    hashes |= {analog.replace(**{name: value}).config_hash for name, value in OTHER_ADC.items()}
+    hashes |= {Params().config_hash, analog.config_hash}
+    assert len(hashes) == len(OTHER) + len(OTHER_ADC) + 2
     assert all(0 <= h < 1 << 32 for h in hashes)
+
+
+def test_hash_of_digital_configurations_is_that_of_released_programs():
+    assert Params().config_hash == 0x5EEA632F
+    assert Params.load("gpt2-medium").config_hash == 0xDD739CFF
+
+
+def test_columns_take_turns_at_the_converters():
+    assert Params().plane_cycles(256) == 1
+    p = Params(**ADC)
+    assert [p.plane_cycles(n) for n in (0, 1, 8, 9, 256)] == [4, 9, 9, 14, 164]
+    assert p.replace(adc_settle=1, adc_cycles_per_bit=3).plane_cycles(9) == 1 + 2 * 15
 
 
 def test_frozen():
