@@ -36,7 +36,8 @@ def test_minilm_layout(minilm):
         for part, matrix in matrices(one):
             x = one.inputs[part.name]
             assert x.dtype == np.int8 and x.shape == (16, matrix.n_in)
-            assert matrix.in_scale == part.matrices[0].in_scale
+            first = part.matrices[0]
+            assert (matrix.in_scale, matrix.by_size) == (first.in_scale, first.by_size)
             assert [f.blocks.dtype for f in matrix.factors] == [np.int8] * 2
             for factor in matrix.factors:
                 blocks, _, fan_out = factor.shape
@@ -44,7 +45,12 @@ def test_minilm_layout(minilm):
                 assert [c.dtype for c in constants] == [np.int32, np.uint16, np.uint8]
                 assert all(c.shape == (blocks, fan_out) for c in constants)
                 assert factor.shift.min() >= 1 and factor.shift.max() <= 31
-            assert not matrix.factors[0].bias.any() and matrix.factors[1].bias.any()
+            assert not matrix.factors[0].bias.any()
+            assert (
+                matrix.factors[1].bias.any()
+                != matrix.by_size
+                == any(np.atleast_1d(matrix.out_offset))
+            )
         # The calibrated ranges fit: the integers are neither tiny nor mostly at the limit.
         for x in one.inputs.values():
             assert np.abs(x.astype(int)).max() > 40
@@ -102,8 +108,10 @@ def test_later_inputs_come_from_the_integer_chain(minilm):
     y = quantise.apply_matrix(ffn1, one.inputs["ffn1"], MINILM)
     real = torch.nn.functional.gelu(
         torch.from_numpy(y.astype(np.float32) * np.float32(ffn1.out_scale))
-    )
-    expected = quantise.activations(real.numpy(), ffn2.in_scale, 8)
+    ).numpy()
+    # Massive activations of the first layers: tokens in units of their sizes.
+    assert ffn2.by_size and not ffn1.by_size
+    expected = quantise.activations(real / quantise.sizes(real), ffn2.in_scale, 8)
     np.testing.assert_array_equal(one.inputs["ffn2"], expected)
 
 
