@@ -17,11 +17,12 @@ examples:
   python -m mapper study
   python -m mapper study --figures 6 --models bert-large,gpt2-medium
   python -m mapper study --figures 7 --cost my-prices.toml
+  python -m mapper study --figures 7,8 --cost analog-pcm --adcs 16
   python -m mapper study -o build/study        # table, JSON and pictures too
 
 Figures: 2b, parameters and FLOPs; 6, arrays and utilisation; fill, what awkward sizes leave empty and why (why: in the
 JSON and Markdown): shapes only, seconds. 7, latency and energy: layers of random weights are compiled and executed
-(`python -m sim run`), a minute or two.
+(`python -m sim run`), a minute or two; with analog prices on analog arrays. 8, cycles by converters of an array.
 """
 
 
@@ -35,13 +36,16 @@ def add_parser(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add.add_argument("--figures", metavar="LIST", help="2b, 6, 7, fill; default: all")
+    add.add_argument("--figures", metavar="LIST", help="2b, 6, 7, 8, fill; default: all")
     add.add_argument("--models", metavar="LIST", help="default: the three of the paper")
     add.add_argument(
         "--simulator", default="iss", help="what executes layers: iss (default), verilator, icarus"
     )
     add.add_argument(
         "--cost", metavar="NAME|FILE", default="digital-sram", help="prices (default: digital-sram)"
+    )
+    add.add_argument(
+        "--adcs", type=int, metavar="N", default=8, help="converters, figure 7, analog (default: 8)"
     )
     add.add_argument("--json", action="store_true", help="print the rows as JSON")
     add.add_argument("-o", "--output", metavar="DIR", help="write study.json, study.md, fig*.svg")
@@ -54,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
 
     figures = args.figures.split(",") if args.figures else list(study.FIGURES)
     models = args.models.split(",") if args.models else list(study.TOKENS)
-    rows = study.rows(figures, models, study.Setup(args.simulator, args.cost, _progress))
+    rows = study.rows(figures, models, study.Setup(args.simulator, args.cost, _progress, args.adcs))
     text = json.dumps([{**asdict(r), "deviation": r.deviation} for r in rows], indent=1)
     if args.output:
         folder = Path(args.output)

@@ -29,7 +29,8 @@ EMBEDDINGS = {
 }
 #: The policy of the paper.
 POLICY = "pad"
-#: Bits of the converters that the paper gives each strategy.
+#: Converters of an array that the paper sweeps, and the bits that it gives those of each strategy.
+ADCS = (4, 8, 16, 32)
 ADC_BITS = {"linear": 8, "sparsemap": 5, "densemap": 3}
 
 
@@ -49,6 +50,20 @@ _LATENCY = {
     "in series": "no converters here: a dense array takes a step for each row group, a block one or two; loads, drains "
     "and streams are the same and hide most of that",
 }
+_ANALOG = {
+    "sparsemap": "conversions of 5 instead of 8 bits; loads, drains and the fill of the pipeline, which the paper does "
+    "not count, are the rest (in series R and L follow each other: 8 / 5 / 2 = 0.8)",
+    "densemap": "its arrays hold several factors, which share their time, and one row group is read at a time: a tenth "
+    "of the arrays has as many conversions to make; the paper's model seems to count one factor an array",
+    "densemap rect": "as densemap",
+}
+_ANALOG_ENERGY = (
+    "analog prices of conversions and of the array only: see what has no price in `sim run --cost`"
+)
+_CONVERTERS = (
+    "densemap reads one row group at a time with 3 bits, sparsemap all rows with 5; the paper has densemap ahead with "
+    "few converters and sparsemap with 32; blocks of 64 rows need two reads in densemap"
+)
 _ENERGY = (
     "digital arrays pay for multiplications, which factors save; analog ones for conversions, which cost 1.8 times "
     "(8 b / 5 b) or 1.6 times (8 b / 3 b) less each"
@@ -63,6 +78,7 @@ class Setup:
     simulator: str = "iss"
     prices: str = "digital-sram"
     progress: Callable[[list], Iterable] = iter
+    adcs: int = 8  #: converters of an array in figure 7, where the prices are of the analog readout
 
 
 @dataclass(frozen=True)
@@ -145,6 +161,11 @@ def arrays(name: str, strategy: str, params: Params) -> Arrays:
     return Arrays(tiles, stored, tiles * params.rows * params.cols)
 
 
+def with_converters(params: Params, strategy: str, adcs: int) -> Params:
+    """Parameters with `adcs` converters an array, of the bits that the paper gives a strategy."""
+    return params.replace(readout="adc", adc_bits=ADC_BITS[strategy], adcs=adcs)
+
+
 def analog_cycles(
     name: str, strategy: str, adcs: int, tokens: int = 1, params: Params | None = None
 ) -> int:
@@ -153,8 +174,7 @@ def analog_cycles(
     With 16 tokens or more they follow each other as closely as the arrays allow. `params`: the rest of the
     configuration; by default the model's preset. Raises `ConfigError` for what cannot be compiled.
     """
-    base = params or Params.load(MODELS[name].preset)
-    analog = base.replace(readout="adc", adc_bits=ADC_BITS[strategy], adcs=adcs)
+    analog = with_converters(params or Params.load(MODELS[name].preset), strategy, adcs)
     policy = POLICY if monarch_strategy(strategy) else "dense"
     work = shapes(name, [0], policy=policy, tokens=tokens)[0]
     return Compiler(strategy, analog).plan(work).cycles
@@ -227,15 +247,24 @@ def cost_rows(models: Iterable[str], setup: Setup) -> Iterator[Row]:
     table = load(setup.prices)
     models = list(models)
     for name in models:
-        table.check(Params.load(MODELS[name].preset))
-    executed = _execute(models, setup)
+        for mapping in MAPPINGS.values():
+            table.check(_hardware(name, mapping, table, setup))
+    executed = _execute(models, setup, table)
     for name in models:
         for mode in MODES:
             found = {mapping: executed[name, mode, mapping] for mapping in MAPPINGS}
             yield from _costs(name, mode, found, table)
 
 
-def _execute(models: list[str], setup: Setup) -> Executed:
+def _hardware(name: str, mapping: Mapping, table: Table, setup: Setup) -> Params:
+    """The model's preset, analog if the prices are."""
+    params = Params.load(MODELS[name].preset)
+    if table.readout == "digital":
+        return params
+    return with_converters(params, mapping.strategy, setup.adcs)
+
+
+def _execute(models: list[str], setup: Setup, table: Table) -> Executed:
     runner = Layers(setup.simulator)
     jobs = [
         (name, mode, mapping, layer)
@@ -246,7 +275,7 @@ def _execute(models: list[str], setup: Setup) -> Executed:
     ]
     done: Executed = {}
     for name, mode, mapping, layer in setup.progress(jobs):
-        params = Params.load(MODELS[name].preset)
+        params = _hardware(name, MAPPINGS[mapping], table, setup)
         run = runner.run(layer, MAPPINGS[mapping], params, MODES[mode])
         done.setdefault((name, mode, mapping), []).append((layer, run))
     return done
@@ -265,14 +294,36 @@ def _costs(name: str, mode: str, found: dict[str, list[tuple[Layer, Run]]], tabl
         yield Row("7", name, f"ns a token, {mapping}, {mode}", time[mapping])
     for mapping in found:
         yield Row("7", name, f"nJ a token, {mapping}, {mode}", energy[mapping])
+    analog = table.readout == "adc"
     for mapping, (latency, power) in GAINS.items():
         for what, values, paper, note in (
-            ("latency", time, latency, _LATENCY[mode]),
-            ("energy", energy, power, _ENERGY),
+            ("latency", time, latency, _ANALOG[mapping] if analog else _LATENCY[mode]),
+            ("energy", energy, power, _ANALOG_ENERGY if analog else _ENERGY),
             ("array-time", array_time, None, _ARRAY_TIME),
         ):
             gain = values["linear"] / values[mapping]
             yield Row("7", name, f"{what}, linear / {mapping}, {mode}", gain, paper, note)
+
+
+def converter_rows(models: Iterable[str], setup: Setup) -> Iterator[Row]:
+    """Figure 8, on the first layer of BERT as in the paper, one token: cycles by converters of an array."""
+    name = "bert-large"
+    if name not in models:
+        return
+    cycles = {
+        (adcs, strategy): analog_cycles(name, strategy, adcs)
+        for adcs, strategy in setup.progress([(a, s) for a in ADCS for s in STRATEGIES])
+    }
+    for adcs in ADCS:
+        for strategy in STRATEGIES:
+            yield Row("8", name, f"cycles, {adcs} converters, {strategy}", cycles[adcs, strategy])
+    for adcs in ADCS:
+        ratio = cycles[adcs, "sparsemap"] / cycles[adcs, "densemap"]
+        yield Row("8", name, f"sparsemap / densemap, {adcs} converters", ratio, None, _CONVERTERS)
+    first = next((a for a in ADCS if cycles[a, "sparsemap"] < cycles[a, "densemap"]), None)
+    if first is not None:
+        what = "converters, the fewest with which sparsemap is faster"
+        yield Row("8", name, what, first, 32, _CONVERTERS)
 
 
 def fill_rows(models: Iterable[str], setup: Setup) -> Iterator[Row]:
@@ -286,7 +337,13 @@ def fill_rows(models: Iterable[str], setup: Setup) -> Iterator[Row]:
 
 
 #: Rows by figure; `fill` is a table of ours.
-FIGURES = {"2b": sizes_rows, "6": arrays_rows, "7": cost_rows, "fill": fill_rows}
+FIGURES = {
+    "2b": sizes_rows,
+    "6": arrays_rows,
+    "7": cost_rows,
+    "8": converter_rows,
+    "fill": fill_rows,
+}
 
 
 def rows(figures: Iterable[str], models: Iterable[str], setup: Setup | None = None) -> list[Row]:

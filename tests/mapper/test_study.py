@@ -60,6 +60,26 @@ def test_an_array_count_is_for_the_hardware_given():
     assert study.arrays("gpt2-medium", "densemap", small).arrays == 4 * 480
 
 
+def test_converters_have_the_bits_of_the_paper():
+    for strategy, bits in (("linear", 8), ("sparsemap", 5), ("densemap", 3)):
+        made = study.with_converters(Params(), strategy, 16)
+        assert (made.readout, made.adc_bits, made.adcs) == ("adc", bits, 16)
+
+
+def test_crossing_of_converters(monkeypatch):
+    """The first number with which sparsemap takes fewer cycles."""
+    cycles = {"linear": 1, "sparsemap": 30, "densemap": 20}
+
+    def fake(name, strategy, adcs):
+        return cycles[strategy] - (12 if strategy == "sparsemap" and adcs >= 16 else 0)
+
+    monkeypatch.setattr(study, "analog_cycles", fake)
+    rows = study.rows(["8"], ["bert-large", "gpt2-medium"])
+    assert len(rows) == 4 * 3 + 4 + 1
+    assert rows[-1].ours == 16
+    assert study.rows(["8"], ["gpt2-medium"]) == []
+
+
 def test_command(tmp_path, capsys):
     assert main(["study", "--figures", "2b", "-o", str(tmp_path), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
@@ -78,7 +98,7 @@ def test_command(tmp_path, capsys):
     [
         (["--figures", "9"], "figures: '9' is not one of 2b, 6, 7"),
         (["--figures", "7", "--cost", "gold"], "cost: 'gold' is neither a TOML file nor one of"),
-        (["--figures", "7", "--cost", "analog-pcm"], "prices of 'adc' do not fit a program of"),
+        (["--figures", "7", "--cost", "analog-pcm", "--adcs", "0"], "adcs: 0"),
         (["--models", "minilm"], "models: 'minilm' is not one of bert-large"),
     ],
 )
