@@ -58,7 +58,8 @@ _ANALOG = {
     "densemap rect": "as densemap",
 }
 _ANALOG_ENERGY = (
-    "analog prices of conversions and of the array only: see what has no price in `sim run --cost`"
+    "prices of array and conversions only; the array's is spread over the cells that compute (an assumption), so zero "
+    "blocks cost nothing, while the paper's gain is the price of a conversion"
 )
 _CONVERTERS = (
     "densemap reads one row group at a time with 3 bits, sparsemap all rows with 5; the paper has densemap ahead with "
