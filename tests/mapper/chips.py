@@ -12,16 +12,18 @@ from rtl.spec.params import Params
 from . import programs
 
 
-def random_work(rng, params, layer, tokens):
-    """A layer of two segments, Monarch and dense, the second with a barrier or not."""
-    parts = {
-        "a": [programs.monarch(rng, params, m, 4, 4, 4, 4) for m in ("m", "n")],
-        "b": [
-            programs.monarch(rng, params, "o", 4, 2, 4, 8)
-            if rng.random() < 0.7
-            else programs.dense(rng, params, "o", 16, 12)
-        ],
-    }
+def random_work(rng, params, layer, tokens, dense=False):
+    """A layer of two segments, Monarch or dense, the second with a barrier or not."""
+    if dense:
+        parts = {
+            "a": [programs.dense(rng, params, m, 16, 12) for m in ("m", "n")],
+            "b": [programs.dense(rng, params, "o", 12, 40)],
+        }
+    else:
+        parts = {
+            "a": [programs.monarch(rng, params, m, 4, 4, 4, 4) for m in ("m", "n")],
+            "b": [programs.monarch(rng, params, "o", 4, 2, 4, 8)],
+        }
     work = programs.workload(rng, params, parts, tokens, ("b",) if rng.random() < 0.5 else ())
     work.layer = layer
     work.segments = [dataclasses.replace(s, layer=layer) for s in work.segments]
@@ -40,8 +42,10 @@ def random_chip(seed: int, cores: int, tokens: int):
         stream_width=int(rng.choice([0, 32])),
         drain_ports=int(rng.choice([1, 2])),
     )
-    works = [random_work(rng, params, n, tokens) for n in range(cores - seed % 2)]
-    strategy = str(rng.choice(["densemap", "sparsemap"]))
+    strategy = ("densemap", "sparsemap", "linear")[seed % 3]
+    works = [
+        random_work(rng, params, n, tokens, strategy == "linear") for n in range(cores - seed % 2)
+    ]
     return chip.compile_chip(Compiler(strategy, params), works)
 
 
