@@ -184,6 +184,8 @@ def _run_chip(args, stalls, prices):
 def _report(args) -> None:
     from .page import write
 
+    if is_chip(args.directory):
+        raise ConfigError(f"{args.directory}: is a chip; a page is of one core: core_00, ...")
     output = args.output or Path(args.directory) / "report.html"
     write(args.directory, output, args.cost)
     print(f"-> {output}")

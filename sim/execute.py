@@ -128,6 +128,8 @@ def execute(
     if dump is not None and simulator == "iss":
         raise ConfigError("dump: the ISS has no waves; use verilator or icarus")
     program = program_files.load(directory)
+    if program.params.cores > 1 and simulator != "iss":
+        raise ConfigError(f"{directory}: is one core of a chip; on RTL run the chip's directory")
     if prices is not None:
         prices.check(program.params)
     start = time.perf_counter()

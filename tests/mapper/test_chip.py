@@ -144,6 +144,28 @@ def test_damaged_directory(made, tmp_path, break_it, message):
         chip.load(tmp_path / "c")
 
 
+def test_a_core_alone_runs_on_the_iss_only(made, tmp_path, capsys):
+    from sim.cli import main as sim
+
+    chip.write(made, tmp_path / "c")
+    core = str(tmp_path / "c" / "core_01")
+    assert sim(["run", core, "--simulator", "iss"]) == 0
+    assert sim(["run", core, "--simulator", "icarus"]) == 2
+    assert "is one core of a chip" in capsys.readouterr().err
+    assert sim(["report", core]) == 0
+    assert sim(["report", str(tmp_path / "c")]) == 2
+    assert "a page is of one core" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--front-door", "--trace=t.json"])
+def test_what_a_chip_cannot(made, tmp_path, capsys, option):
+    from sim.cli import main as sim
+
+    chip.write(made, tmp_path / "c")
+    assert sim(["run", str(tmp_path / "c"), "--simulator", "iss", option]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_whole_model_from_the_command_line(tmp_path, capsys):
     where = str(tmp_path / "c")
     command = ["compile", "gpt2-medium", "--strategy", "densemap", "--policy", "rect"]
