@@ -73,7 +73,7 @@ def test_failures_are_one_line(small, monkeypatch):
         simulate(made, "spice")
     made.weights = -made.weights
     with pytest.raises(
-        ConfigError, match=r"^small layer 0 on iss: first mismatch: token 0"
+        ConfigError, match=r"^small layer 0 on iss: first difference: token 0"
     ) as error:
         simulate(made, "iss")
     assert "\n" not in str(error.value)
@@ -132,7 +132,27 @@ def test_a_decoded_token_of_gpt2_medium():
     assert linear.events.cycles / densemap.events.cycles == pytest.approx(1.20, abs=0.01)
 
 
-def test_wrong_prices_stop_before_the_first_layer(monkeypatch):
+def test_missing_prices_stop_before_the_first_layer(monkeypatch):
+    """Converters of densemap have 3 bits."""
     monkeypatch.setattr(Layers, "run", lambda *_: pytest.fail("executed"))
-    with pytest.raises(ConfigError, match="prices of 'adc' do not fit"):
+    monkeypatch.setitem(study.ADC_BITS, "densemap", 7)
+    with pytest.raises(ConfigError, match=r"energy\.adc_conversions\.7: is missing"):
         study.rows(["7"], ["gpt2-medium"], study.Setup(prices="analog-pcm"))
+
+
+def test_analog_prices_are_of_analog_arrays(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        Layers,
+        "run",
+        lambda self, layer, mapping, params, tokens: (
+            seen.append((mapping.strategy, params))
+            or Run(1, tokens, params, Events(cycles=1, adc_conversions=1))
+        ),
+    )
+    study.rows(["7"], ["gpt2-medium"], study.Setup(prices="analog-pcm", adcs=16))
+    assert {(s, p.readout, p.adc_bits, p.adcs) for s, p in seen} == {
+        ("linear", "adc", 8, 16),
+        ("sparsemap", "adc", 5, 16),
+        ("densemap", "adc", 3, 16),
+    }

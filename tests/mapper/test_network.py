@@ -493,7 +493,9 @@ def test_workload_from_a_path(tmp_path, architecture):
             assert sizes == [(m.name, m.n_in, m.n_out) for m in shape.matrices]
             assert one.inputs[segment.name].shape == (5, segment.n_in)
         assert one.notes["cosine"] > 0.99
-        assert one.notes["cosine_projected_float"] == pytest.approx(1, abs=1e-5)
+        # A layer that follows another sees what the integers of that one gave.
+        near = 1e-2 if one.layer else 1e-5
+        assert one.notes["cosine_projected_float"] == pytest.approx(1, abs=near)
         assert "no tokenizer.json" in one.notes["token_source"]
     with pytest.raises(ConfigError, match="tokens: 25 is above the limit 24"):
         workload.build(str(tmp_path), params=Params(), tokens=25)

@@ -101,7 +101,7 @@ def test_an_older_program_is_replaced(directory):
 
 def test_a_foreign_directory_is_left_alone(tmp_path):
     (tmp_path / "notes").write_text("mine")
-    with pytest.raises(ConfigError, match="is not empty and not a program directory"):
+    with pytest.raises(ConfigError, match=r"is not empty and not a directory with program\.bin"):
         files.write(compiled(), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["notes"]
 
