@@ -7,6 +7,7 @@ and returns what the hardware would, in real units.
 
 import copy
 from collections.abc import Mapping
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,7 @@ def build(
     calls = network.calls(run, layers)
     dense = load(network.base) if network.base else network
     wanted = {n: call.run(dense.layers()[n]) for n, call in dense.calls(run, layers).items()}
-    first = {stack[0] for stack in _numbers(network)}
+    first = set(accumulate((len(stack) for stack in stacks(network)), initial=0))
     outputs: dict[int, Tensor] = {}
     workloads = []
     for n in layers:
@@ -55,15 +56,6 @@ def build(
         workload, outputs[n] = _layer(network, n, policy, pattern_of, params, call, seen, wanted[n])
         workloads.append(workload)
     return workloads
-
-
-def _numbers(network: Network) -> list[list[int]]:
-    """Numbers of the layers, stack by stack."""
-    count, result = 0, []
-    for stack in stacks(network):
-        result.append(list(range(count, count + len(stack))))
-        count += len(stack)
-    return result
 
 
 def exchanged(network: Network, layer: int, linears: Mapping[str, nn.Module]) -> nn.Module:

@@ -14,7 +14,6 @@ known beforehand from the golden model, and is offered when the last output that
 """
 
 import dataclasses
-import platform
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from rtl.spec.isa import Instr
-from rtl.spec.params import ISA_VERSION, ConfigError, Params
+from rtl.spec.params import ConfigError, Params
 
 from . import program
 from .bounds import efficiency
@@ -31,6 +30,7 @@ from .chipcycles import ChipPacket, ChipTiming, Host, Script, run_chip
 from .compile import Compiler
 from .graph import Workload
 from .program import Program, StreamPacket
+from .report import RUN_KEYS
 from .schedule import unrolled
 
 #: Parameters that grow with a layer; all cores get the largest.
@@ -93,23 +93,23 @@ def compile_chip(compiler: Compiler, workloads: list[Workload]) -> Chip:
     cores = compiler.params.cores
     if len(workloads) > cores:
         raise ConfigError(f"cores: {cores} are too few for {len(workloads)} layers, one core each")
-    programs = [compiler.compile(work) for work in _alike(compiler, workloads)]
+    _unify(compiler, workloads)
+    programs = [compiler.compile(work) for work in workloads]
     params = programs[0].params
     timing = time_chip(programs)
     made = Chip(params, programs, timing)
-    made.report = _report(made, compiler, time.perf_counter() - start)
+    made.report = _report(made, time.perf_counter() - start)
     return made
 
 
-def _alike(compiler: Compiler, workloads: list[Workload]) -> list[Workload]:
-    """The workloads; the compiler's parameters become those that all of them fit."""
+def _unify(compiler: Compiler, workloads: list[Workload]) -> None:
+    """Let the compiler's parameters become those that all of the workloads fit."""
     for _ in range(2):  # more arrays can need longer instructions, but not more of anything else
         plans = [compiler.plan(work) for work in workloads]
         largest = {n: max(getattr(p.params, n) for p in plans) for n in GROWING}
         compiler.restart(largest)
         if all(p.params == compiler.params for p in plans):
             break
-    return workloads
 
 
 def time_chip(programs: list[Program]) -> ChipTiming:
@@ -161,7 +161,7 @@ def _needs(programs: list[Program]) -> list[list[ChipPacket]]:
     return result
 
 
-def _report(made: Chip, compiler: Compiler, wall: float) -> dict:
+def _report(made: Chip, wall: float) -> dict:
     """The report of the whole chip: sums over cores, the busiest of them for the bound."""
     reports = [core.report for core in made.cores]
 
@@ -172,12 +172,11 @@ def _report(made: Chip, compiler: Compiler, wall: float) -> dict:
     cells = total("arrays") * params.rows * params.cols
     tokens, bound = first["tokens"], max(r["throughput_bound"] for r in reports)
     same = ("model", "policy", "strategy", "synthetic", "tokens", "lanes", "drain_ports")
+    same += ("params", "config_hash", "seed", "versions")
     return {
         **{name: first[name] for name in same},
         "layers": [r["layer"] for r in reports],
         "cores": len(reports),
-        "params": params.as_dict(),
-        "config_hash": f"0x{params.config_hash:08x}",
         "arrays": total("arrays"),
         "utilization": total("weights") / cells,
         **{n: total(n) for n in ("weights", "dense_weights", "macs", "dense_macs", "instructions")},
@@ -189,16 +188,7 @@ def _report(made: Chip, compiler: Compiler, wall: float) -> dict:
         "array_cycles": total("arrays") * made.timing.cycles / tokens,
         "host": "what is between matrices comes from the golden model: each input is offered when the last output "
         "that it depends on has left the chip",
-        "cycles": None,
-        "outputs_checked": None,
-        "mismatches": None,
-        "simulator": None,
-        "seed": compiler.seed,
-        "versions": {
-            "isa": ISA_VERSION,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-        },
+        **dict.fromkeys(RUN_KEYS),
         "wall_s": wall,
         "notes": made.cores[-1].workload.notes,
     }

@@ -8,7 +8,6 @@ import numpy as np
 
 from mapper import chip as chip_files
 from mapper import program as program_files
-from mapper.bounds import efficiency
 from mapper.chip import Chip, replay_chip, routes
 from mapper.chipcycles import ChipTiming
 from mapper.cost import Table, cost
@@ -18,7 +17,7 @@ from rtl.spec.isa import Error, Instr, Op, make
 from rtl.spec.params import ConfigError
 from rtl.spec.regmap import MAGIC
 
-from .execute import Outcome, boot_program, busy_counters, compare
+from .execute import Outcome, boot_program, busy_counters, compare, extended
 from .iss import Iss
 
 
@@ -91,7 +90,8 @@ def execute(
     if prices is not None:
         outcome.cost = cost(events, prices, made.params)
     if stalls is None:
-        program_files.write_report(_extended(made, outcome), directory)
+        report = extended(made.report, made.report["tokens"], outcome)
+        program_files.write_report(report, directory)
     return outcome
 
 
@@ -163,22 +163,3 @@ def _difference(timing: ChipTiming, result, busy) -> str:
     if source != [core for core, _ in timing.sent]:
         return "packets leave in another order than the ISS says"
     return ""
-
-
-def _extended(made: Chip, outcome: Outcome) -> dict:
-    report = dict(made.report)
-    tokens, bound = report["tokens"], report["throughput_bound"]
-    return report | {
-        "cycles": outcome.cycles,
-        "cycles_predicted": outcome.cycles_iss,
-        "efficiency": efficiency(bound, outcome.cycles, tokens),
-        "array_cycles": report["arrays"] * outcome.cycles / tokens,
-        "outputs_checked": outcome.outputs_checked,
-        "mismatches": outcome.mismatches,
-        "simulator": outcome.simulator,
-        "busy": outcome.busy,
-        "cycles_per_second": outcome.cycles_per_second,
-        "wall_s": outcome.wall_s,
-        "events": outcome.events.as_dict(),
-        **({"cost": outcome.cost.as_dict()} if outcome.cost is not None else {}),
-    }

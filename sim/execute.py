@@ -154,7 +154,8 @@ def execute(
     if prices is not None:
         outcome.cost = cost(events, prices, program.params)
     if stalls is None:
-        program_files.write_report(_extended(program, outcome), directory)
+        report = extended(program.report, program.workload.tokens, outcome)
+        program_files.write_report(report, directory)
     return outcome
 
 
@@ -259,11 +260,10 @@ def _first(program: Program, packet: StreamPacket, want: np.ndarray, got: np.nda
     return f"token {packet.token} stream word {packet.first}: {found}"
 
 
-def _extended(program: Program, outcome: Outcome) -> dict:
-    """report.json with the keys of this run."""
-    report, tokens = dict(program.report), program.workload.tokens
+def extended(report: dict, tokens: int, outcome: Outcome) -> dict:
+    """A report, of a program or a chip, with the keys of this run."""
     bound = report.get("throughput_bound")
-    report |= {
+    report = report | {
         "cycles": outcome.cycles,
         "cycles_predicted": outcome.cycles_iss,
         "efficiency": efficiency(bound, outcome.cycles, tokens) if bound else None,
