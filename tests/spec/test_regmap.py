@@ -7,15 +7,20 @@ def test_addresses_are_unique_and_dense():
     addresses = [r.address for r in regmap.REGISTERS]
     assert addresses == list(range(len(addresses)))
     assert max(addresses) < 1 << regmap.ADDRESS_BITS
+    addresses = [r.address for r in regmap.PERIPHERAL]
+    first = 1 << regmap.ADDRESS_BITS
+    assert addresses == list(range(first, first + len(addresses)))
+    assert max(addresses) < 1 << regmap.BUS_ADDRESS_BITS
 
 
 def test_names_are_unique():
     assert len(regmap.BY_NAME) == len(regmap.REGISTERS)
     assert all(regmap.BY_NAME[r.name] is r for r in regmap.REGISTERS)
+    assert len(regmap.ON_BUS) == len(regmap.REGISTERS + regmap.PERIPHERAL)
 
 
 def test_fields_fit_and_do_not_overlap():
-    for register in regmap.REGISTERS:
+    for register in regmap.ON_BUS.values():
         used = 0
         for name, first, count, doc in register.bits:
             mask = ((1 << count) - 1) << first
@@ -25,7 +30,7 @@ def test_fields_fit_and_do_not_overlap():
 
 
 def test_access_and_documentation():
-    for register in regmap.REGISTERS:
+    for register in regmap.ON_BUS.values():
         assert register.access in ("ro", "rw", "wo")
         assert register.doc
         assert register.name.isupper()
