@@ -17,19 +17,23 @@ from gen.docs import isa_reference, register_reference
 from gen.header import header
 from gen.version import VERSION
 from rtl.spec.params import ISA_VERSION, ConfigError, Params
+from rtl.spec.regmap import ON_BUS, REGISTERS
 
 MANIFEST = "manifest.json"
 GENERATOR = "blockcim"
 
 
-def contents(params: Params, view: str, verilog: dict[str, str]) -> dict[str, str]:
+def contents(
+    params: Params, view: str, verilog: dict[str, str], top: str = "core"
+) -> dict[str, str]:
     """The text of every file of a bundle, by name, given its Verilog; the manifest is last."""
+    registers = REGISTERS if top == "core" else tuple(ON_BUS.values())
     files = {
         **verilog,
         "blockcim.h": header(params),
         "ISA.md": isa_reference(params),
-        "REGISTERS.md": register_reference(params),
-        "DATASHEET.md": datasheet(params, verilog),
+        "REGISTERS.md": register_reference(params, registers),
+        "DATASHEET.md": datasheet(params, verilog, registers),
         "params.toml": f"# configuration {hash_text(params)}\n{params.to_toml()}",
     }
     manifest = {
@@ -38,6 +42,7 @@ def contents(params: Params, view: str, verilog: dict[str, str]) -> dict[str, st
         "isa_version": ISA_VERSION,
         "config_hash": hash_text(params),
         "view": view,
+        **({} if top == "core" else {"top": top}),
         "files": {n: hashlib.sha256(t.encode()).hexdigest() for n, t in sorted(files.items())},
     }
     return {**files, MANIFEST: json.dumps(manifest, indent=2) + "\n"}

@@ -14,6 +14,8 @@ from gen.version import VERSION
 from rtl.spec.params import PRESETS, ConfigError, Params
 
 VIEWS = ("structural", "behavioural", "both")
+#: What goes around the core: nothing, or one of gen/emit.py `TOPS`, which is not imported here: it loads Amaranth.
+TOPS = ("core", "axi", "wishbone")
 
 _EPILOG = """\
 presets:
@@ -24,6 +26,7 @@ examples:
   python -m gen --rows 64 --cols 64 --tiles 4 -o build/small
   python -m gen --config gpt2-medium --tiles 24   a preset, one parameter changed
   python -m gen --config my.toml --view behavioural --json
+  python -m gen --config tiny --top axi -o build/axi      with blockcim_axi.v, the core on AXI
 
 The directory is written completely or not at all, and is byte-identical when repeated. It holds the
 Verilog, blockcim.h, ISA.md, REGISTERS.md, DATASHEET.md, params.toml and manifest.json.
@@ -60,6 +63,13 @@ def parser() -> argparse.ArgumentParser:
         default="both",
         help="of the macro: synthesizable, fast to simulate, or both (default)",
     )
+    result.add_argument(
+        "--top",
+        choices=TOPS,
+        default="core",
+        help="core: registers and streams as they are (default); axi: AXI4-Lite, AXI4-Stream and a Wishbone master "
+        "for DMA around it; wishbone: the same with Wishbone registers",
+    )
     result.add_argument("--json", action="store_true", help="print a summary as JSON")
     result.add_argument("--version", action="version", version=f"blockcim {VERSION}")
     group = result.add_argument_group("parameters (each overrides --config)")
@@ -83,22 +93,23 @@ def configuration(arguments: argparse.Namespace) -> Params:
     return base.replace(**{name: value for name, value in given.items() if value is not None})
 
 
-def generate(params: Params, view: str, target: Path) -> dict[str, str]:
+def generate(params: Params, view: str, target: Path, top: str = "core") -> dict[str, str]:
     """Emit, document and write one bundle; returns its files. Raises `ConfigError`."""
     bundle.check_target(target)
     # Not at the top: it loads Amaranth, which --help and errors need not wait for.
     from gen import emit
 
-    files = bundle.contents(params, view, emit.emit(params, view))
+    files = bundle.contents(params, view, emit.emit(params, view, top), top)
     bundle.write(target, files)
     return files
 
 
-def _summary(params: Params, view: str, target: Path, files: dict[str, str], wall: float) -> dict:
+def _summary(params: Params, arguments, files: dict[str, str], wall: float) -> dict:
     return {
-        "dir": str(target),
+        "dir": arguments.output,
         "config_hash": hash_text(params),
-        "view": view,
+        "view": arguments.view,
+        "top": arguments.top,
         "params": params.as_dict(),
         "files": {name: len(text.encode()) for name, text in files.items()},
         "wall_s": round(wall, 3),
@@ -112,13 +123,13 @@ def main(argv: list[str] | None = None) -> int:
         params = configuration(arguments)
         target = Path(arguments.output)
         start = time.perf_counter()
-        files = generate(params, arguments.view, target)
+        files = generate(params, arguments.view, target, arguments.top)
         wall = time.perf_counter() - start
     except ConfigError as error:
         print(f"gen: error: {error}", file=sys.stderr)
         return 2
     if arguments.json:
-        print(json.dumps(_summary(params, arguments.view, target, files, wall), indent=2))
+        print(json.dumps(_summary(params, arguments, files, wall), indent=2))
     else:
         size = sum(len(text.encode()) for text in files.values())
         print(f"{target}: {len(files)} files, {size} bytes, configuration {hash_text(params)}")

@@ -12,6 +12,16 @@ from gen.docs import register_table
 from gen.ports import tops
 from rtl.spec import isa, numeric
 from rtl.spec.params import ISA_VERSION, Params, clog2
+from rtl.spec.regmap import REGISTERS, Register
+
+#: What the ports of a bus top are, by the prefix of their names (rtl/bus.py).
+INTERFACES = {
+    "s_axi_": "registers: AXI4-Lite slave, byte addresses; SLVERR for what a register refuses, DECERR without one",
+    "s_wb_": "registers: Wishbone B4 slave, word addresses, classic (`stall` open) or pipelined",
+    "s_axis_": "input: AXI4-Stream, `tlast` ends the packet of a run (MODE check_last)",
+    "m_axis_": "output: AXI4-Stream, `tlast` ends the output of a SEND",
+    "m_wb_": "DMA: Wishbone B4 pipelined master, word addresses (byte address / 4), at most 16 transfers under way",
+}
 
 
 @dataclass(frozen=True)
@@ -102,8 +112,10 @@ def _analog_passes(p: Params) -> list[tuple[str, int, str]]:
     ]
 
 
-def datasheet(params: Params, verilog: dict[str, str]) -> str:
-    """The text, for a configuration and its Verilog files (text by file name)."""
+def datasheet(
+    params: Params, verilog: dict[str, str], registers: tuple[Register, ...] = REGISTERS
+) -> str:
+    """The text, for a configuration, its Verilog files (text by file name) and the registers that software sees."""
     return "\n".join(
         [
             f"# Datasheet, configuration {hash_text(params)}\n",
@@ -113,7 +125,7 @@ def datasheet(params: Params, verilog: dict[str, str]) -> str:
             "## Ports\n",
             _ports(verilog),
             "## Registers\n",
-            register_table(),
+            register_table(registers),
             "## Memories\n",
             _memories(params),
             "## Area\n",
@@ -144,6 +156,10 @@ def _ports(verilog: dict[str, str]) -> str:
     for module in tops([text for name, text in verilog.items() if not name.endswith("_sim.v")]):
         rows = [(port.name, port.direction, port.width) for port in module.ports]
         parts.append(f"Module `{module.name}`:\n\n" + table(("port", "direction", "bits"), rows))
+        names = [port.name for port in module.ports]
+        used = [(p, d) for p, d in INTERFACES.items() if any(n.startswith(p) for n in names)]
+        if used:
+            parts.append(table(("ports", "interface"), [(f"`{p}*`", d) for p, d in used]))
     return "\n".join(parts)
 
 

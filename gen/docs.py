@@ -80,10 +80,16 @@ def _errors() -> str:
     )
 
 
-def register_table() -> str:
-    """The register map as a table, one row a register and one a field."""
+def _faults() -> str:
+    docs = member_docs(regmap.Fault)
+    rows = [(f.value, f.name, docs.get(f.name, "no fault")) for f in regmap.Fault]
+    return table(("code", "name", "raised by"), rows)
+
+
+def register_table(registers: tuple[regmap.Register, ...] = regmap.REGISTERS) -> str:
+    """A register map as a table, one row a register and one a field."""
     rows: list[tuple] = []
-    for register in regmap.REGISTERS:
+    for register in registers:
         offset = f"0x{4 * register.address:02x}"
         rows.append((offset, register.name, register.access, "31:0", register.doc))
         for name, first, count, doc in register.bits:
@@ -91,14 +97,17 @@ def register_table() -> str:
     return table(("offset", "register", "access", "bits", "meaning"), rows)
 
 
-def register_reference(params: Params) -> str:
-    """The registers of a core, with the constants that this configuration has in them."""
+def register_reference(
+    params: Params, registers: tuple[regmap.Register, ...] = regmap.REGISTERS
+) -> str:
+    """Registers, of a core if not told otherwise, with the constants that this configuration has in them."""
     return "\n".join(
         [
             f"# Registers, configuration {hash_text(params)}\n",
             "Registers have 32 bits; offsets are in bytes. Access: ro read-only, wo write-only, "
             "rw both.\n",
-            register_table(),
+            register_table(registers),
+            *(["## Faults\n", _faults()] if "FAULT" in (r.name for r in registers) else []),
             "## Constants\n",
             table(
                 ("register", "value"),

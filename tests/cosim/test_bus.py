@@ -116,7 +116,7 @@ class Bench:
                 "BUS_JOBS": str(self.directory / "jobs.npz"),
                 "BUS_SEED": str(seed),
                 "BUS_BURSTS": str(bursts),
-                "COCOTB_LOG_LEVEL": os.environ.get("LL","WARNING"),
+                "COCOTB_LOG_LEVEL": os.environ.get("LL", "WARNING"),
             },
             **settings,
         )

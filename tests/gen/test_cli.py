@@ -21,8 +21,8 @@ def emitter(monkeypatch):
     """Replace the emitter by a fast one; returns the calls it got."""
     calls = []
 
-    def emit(params, view):
-        calls.append((params, view))
+    def emit(params, view, top):
+        calls.append((params, view, top))
         return {"top.v": f"module top(input wire [{params.lanes - 1}:0] x); endmodule\n"}
 
     module = types.ModuleType("gen.emit")
@@ -49,7 +49,7 @@ def fails(capsys, *arguments) -> str:
 def test_writes_a_bundle(emitter, tmp_path, capsys):
     out = tmp_path / "deep" / "out"
     assert main(["--rows", "64", "--cols", "64", "-o", str(out), "--view", "structural"]) == 0
-    assert emitter == [(Params(rows=64, cols=64), "structural")]
+    assert emitter == [(Params(rows=64, cols=64), "structural", "core")]
     assert set(snapshot(out)) == DOCUMENTS | {"top.v"}
     assert Params.from_toml(out / "params.toml") == Params(rows=64, cols=64)
     assert "7 files" in capsys.readouterr().out
