@@ -146,7 +146,7 @@ def execute(
     checked, wrong, first = compare(program, outputs)
     if trace is not None:
         title = f"{program.report['model']} layer {program.report['layer']}, {program.report['strategy']}"
-        write_text(trace, chrome_trace(reference.spans, title))
+        write_text(trace, chrome_trace({title: reference.spans}))
     events = reference.events
     outcome = Outcome(
         simulator, cycles, reference.cycles, checked, wrong, first, wall, busy, events
