@@ -54,7 +54,12 @@ def _add_run(commands) -> None:
     run.add_argument("--seed", type=int, default=0, help="seed of the stalls (default: 0)")
     run.add_argument("--front-door", action="store_true", help="weights through the stream")
     run.add_argument("--view", default="behavioural", choices=("behavioural", "structural"))
-    run.add_argument("--dump", type=Path, metavar="FILE", help="write waves (FST)")
+    run.add_argument(
+        "--dump",
+        type=Path,
+        metavar="FILE",
+        help="write waves (.fst or .vcd), and a list of signals for GTKWave",
+    )
     run.add_argument(
         "--trace", type=Path, metavar="FILE", help="write the timeline (JSON, for ui.perfetto.dev)"
     )

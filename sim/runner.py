@@ -25,7 +25,8 @@ from mapper.program import pack_elements, unpack_elements
 from rtl.spec.isa import Error
 from rtl.spec.params import ConfigError, Params
 from rtl.spec.regmap import ADDRESS_BITS, REGISTERS
-from sim.tools import find_icarus, find_verilator
+from sim.tools import find_icarus, find_verilator, need_header
+from sim.waves import format_of, write_list
 
 #: Signals that cocotb needs to see (sim/tb_program.py). Tiles share one copy of their code: builds in half the time,
 #: and runs twice as fast, since the code of a cycle stays in the caches.
@@ -53,6 +54,18 @@ class FastVerilator(cocotb_runner.Verilator):
     def _build_command(self):
         verilate, compile_ = super()._build_command()
         return [[w for w in verilate if w != "--public-flat-rw"], [*compile_, *FAST_CODE]]
+
+
+class WaveIcarus(cocotb_runner.Icarus):
+    """The stock runner, which dumps waves in the format that is asked for ("": not at all)."""
+
+    def __init__(self, waves: str = ""):
+        super().__init__()
+        self.wave_format = waves
+
+    def _test_command(self):
+        given = f"-{self.wave_format}" if self.wave_format else "-none"
+        return [[given if w == "-none" else w for w in words] for words in super()._test_command()]
 
 
 @dataclass
@@ -117,16 +130,19 @@ def build(
     simulator: str,
     *,
     view: str = "behavioural",
-    waves: bool = False,
+    waves: str = "",
     texts: dict[str, str] | None = None,
 ) -> Path:
     """Build the simulation of a configuration, or find it in the cache. Returns its directory.
 
-    `texts` are Verilog files by name to use in the place of freshly generated ones.
+    `texts` are Verilog files by name to use in the place of freshly generated ones, `waves` the format of a dump
+    (`sim.waves`), "" for a simulation without.
 
     Raises `ConfigError` if the simulator is missing or too old, or the build fails (the log is named).
     """
     tool = _tool(simulator)
+    if simulator == "verilator" and waves == "fst":
+        need_header("lz4.h", "liblz4-dev", "FST dumps of Verilator; without it: --dump FILE.vcd")
     flags = (
         [*VERILATOR_ARGS, *FAST_CODE, CONTROL_FILE, ONE_THREAD] if simulator == "verilator" else []
     )
@@ -142,7 +158,7 @@ def build(
     return where
 
 
-def _build(where: Path, texts: dict[str, str], tool, simulator: str, waves: bool) -> None:
+def _build(where: Path, texts: dict[str, str], tool, simulator: str, waves: str) -> None:
     texts = {name: text for name, text in texts.items() if name.endswith(".v")}
     for name, text in texts.items():
         (where / name).write_text(text)
@@ -152,7 +168,7 @@ def _build(where: Path, texts: dict[str, str], tool, simulator: str, waves: bool
         (where / "control.vlt").write_text(CONTROL_FILE)
         sources.insert(0, where / "control.vlt")
         (where / "one_thread.cpp").write_text(ONE_THREAD)
-        args = [*VERILATOR_ARGS, *(["--trace-fst"] if waves else [])]
+        args = [*VERILATOR_ARGS, *([f"--trace-{waves}"] if waves else [])]
         args.append(str(where / "one_thread.cpp"))
     with _environment(tool.env):
         try:
@@ -162,6 +178,7 @@ def _build(where: Path, texts: dict[str, str], tool, simulator: str, waves: bool
                 build_args=args,
                 build_dir=where,
                 always=True,
+                waves=bool(waves) and simulator == "verilator",
                 timescale=("1ns", "1ns"),
                 log_file=where / "build.log",
             )
@@ -173,8 +190,8 @@ def _build(where: Path, texts: dict[str, str], tool, simulator: str, waves: bool
             path.unlink()
 
 
-def _runner(simulator: str):
-    return FastVerilator() if simulator == "verilator" else cocotb_runner.Icarus()
+def _runner(simulator: str, waves: str = ""):
+    return FastVerilator() if simulator == "verilator" else WaveIcarus(waves)
 
 
 def run(
@@ -207,10 +224,11 @@ def run(
     stalls : uint8 (n,), repeating per cycle, bit 0 holds the source back, bit 1 the sink
     weights : weights file for the back door
     timeout : cycles after which the run is given up
-    dump : file for the waves, FST
+    dump : file for the waves, .fst or .vcd; a list of signals is written beside it (`sim.waves`)
     texts : Verilog files to simulate, see `build`
     """
-    where = build(params, simulator, view=view, waves=dump is not None, texts=texts)
+    waves = format_of(dump) if dump else ""
+    where = build(params, simulator, view=view, waves=waves, texts=texts)
     with tempfile.TemporaryDirectory(prefix="blockcim-") as scratch:
         work = Path(scratch)
         plus = {"program": program.absolute(), "out": work / "out", "results": work / "results"}
@@ -233,11 +251,10 @@ def run(
             plus["boot_route"] = _write(work / "boot_route", after_bytes(boot_route))
         if dump is not None:
             plus["dump"] = dump.absolute()
+            write_list(dump, params)
         plusargs = [f"+{name}={value}" for name, value in plus.items()]
         plusargs += [f"+timeout={timeout}", f"+length={length}"]
-        wall = _simulate(
-            simulator, where, work, plusargs, dump is not None and simulator == "icarus"
-        )
+        wall = _simulate(simulator, where, work, plusargs, waves)
         return _results(work, params, wall)
 
 
@@ -256,19 +273,18 @@ def _write(path: Path, data: bytes) -> Path:
     return path
 
 
-def _simulate(simulator: str, where: Path, work: Path, plusargs: list[str], waves: bool) -> float:
+def _simulate(simulator: str, where: Path, work: Path, plusargs: list[str], waves: str) -> float:
     """Run the cocotb test; returns the seconds of the program proper. Raises if no test ran, or one failed."""
     log = work / "run.log"
     with _environment(_tool(simulator).env):
         try:
-            xml = _runner(simulator).test(
+            xml = _runner(simulator, waves).test(
                 test_module="sim.tb_program",
                 hdl_toplevel="blockcim_sim",
                 hdl_toplevel_lang="verilog",
                 build_dir=where,
                 test_dir=work,
                 plusargs=plusargs,
-                waves=waves,
                 results_xml=str(work / "results.xml"),
                 extra_env={"COCOTB_ANSI_OUTPUT": "0"},
                 log_file=log,

@@ -94,6 +94,7 @@ def test_changed_placement_is_refused(directory):
         (["run", "DIR", "--simulator", "spice"], "'spice' is not one of iss, verilator, icarus"),
         (["run", "DIR", "--simulator", "iss", "--stalls", "2"], "outside 0..1"),
         (["run", "DIR", "--simulator", "iss", "--dump", "x.fst"], "the ISS has no waves"),
+        (["run", "DIR", "--simulator", "icarus", "--dump", "x.txt"], "must end in .fst or .vcd"),
         (["verify", "DIR"], "not an emitted bundle"),
         (["main", "--strategy", "magic"], "'magic' is not one of"),
         (["paint"], "invalid choice"),
