@@ -1,5 +1,7 @@
 """`blockcim.h`: parameters, registers, opcodes, field positions and error codes for C11."""
 
+from enum import IntEnum
+
 from gen.describe import derived, hash_text, member_docs
 from rtl.spec import isa, numeric, regmap
 from rtl.spec.params import ISA_VERSION, Params
@@ -17,7 +19,6 @@ static inline void blockcim_put(uint32_t *words, unsigned bit, unsigned width, u
 
 def header(params: Params) -> str:
     """The text of the C header for one configuration."""
-    errors = member_docs(isa.Error)
     return "\n".join(
         [
             "/*",
@@ -34,7 +35,9 @@ def header(params: Params) -> str:
             "/* Opcodes: the low BLOCKCIM_OP_BITS bits of an instruction. */",
             *_enum("op", {op.name: (op.value, isa.DOCS[op]) for op in isa.Op}),
             "/* Values of register ERROR. */",
-            *_enum("error", {e.name: (e.value, errors.get(e.name, "")) for e in isa.Error}),
+            *_enum("error", _codes(isa.Error)),
+            "/* Values of register FAULT. */",
+            *_enum("fault", _codes(regmap.Fault)),
             *_instructions(params),
             *_constants(),
             _PUT,
@@ -67,9 +70,14 @@ def _parameters(params: Params) -> list[str]:
 
 
 def _registers() -> list[str]:
-    lines = ["/* Registers: byte offsets, 32 bits each; fields by position and mask. */"]
+    lines = [
+        "/*",
+        " * Registers: byte offsets on a bus, 32 bits each; fields by position and mask. Those below",
+        f" * 0x{4 << regmap.ADDRESS_BITS:02x} are a core's, the others the peripheral's around it.",
+        " */",
+    ]
     lines.append(_define("ID_VALUE", _hex(regmap.MAGIC), "value of register ID"))
-    for register in regmap.REGISTERS:
+    for register in regmap.ON_BUS.values():
         comment = f"{register.access}: {register.doc}"
         lines.append(_define(f"REG_{register.name}", f"0x{4 * register.address:02x}u", comment))
         for name, first, count, doc in register.bits:
@@ -77,6 +85,11 @@ def _registers() -> list[str]:
             lines.append(_define(f"{base}_SHIFT", first))
             lines.append(_define(f"{base}_MASK", _hex(((1 << count) - 1) << first), doc))
     return [*lines, ""]
+
+
+def _codes(codes: type[IntEnum]) -> dict[str, tuple[int, str]]:
+    docs = member_docs(codes)
+    return {code.name: (code.value, docs.get(code.name, "")) for code in codes}
 
 
 def _enum(name: str, codes: dict[str, tuple[int, str]]) -> list[str]:

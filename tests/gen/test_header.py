@@ -44,8 +44,9 @@ def expected_values(params: Params) -> dict[str, int]:
     values |= {"CONFIG_HASH": params.config_hash, "ID_VALUE": regmap.MAGIC}
     values |= {f"OP_{op.name}": op.value for op in isa.Op}
     values |= {f"ERROR_{error.name}": error.value for error in isa.Error}
-    values |= {f"REG_{r.name}": 4 * r.address for r in regmap.REGISTERS}
-    for register in regmap.REGISTERS:
+    values |= {f"FAULT_{fault.name}": fault.value for fault in regmap.Fault}
+    values |= {f"REG_{r.name}": 4 * r.address for r in regmap.ON_BUS.values()}
+    for register in regmap.ON_BUS.values():
         for name, first, count, _ in register.bits:
             base = f"{register.name}_{name.upper()}"
             values |= {f"{base}_SHIFT": first, f"{base}_MASK": ((1 << count) - 1) << first}
