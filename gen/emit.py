@@ -9,6 +9,7 @@ from pathlib import Path
 import amaranth
 from amaranth.back import verilog
 
+from gen.banner import headed
 from rtl.chip import Chip
 from rtl.core import Core
 from rtl.engine import Engine
@@ -55,7 +56,7 @@ def emit(params: Params, view: str = "both") -> dict[str, str]:
         texts["blockcim_link.v"] = component_verilog(Link(params), "blockcim_link")
         texts["blockcim_chip.v"] = component_verilog(Chip(params), "blockcim_chip")
     texts["blockcim_sim.v"] = simulation(params)
-    return texts
+    return headed(texts, params)
 
 
 def simulation(params: Params) -> str:
