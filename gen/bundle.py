@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from gen import registers
+from gen import fusesoc, registers, selftest
+from gen.banner import headed
 from gen.datasheet import datasheet
 from gen.describe import hash_text
 from gen.docs import isa_reference, register_reference
@@ -39,6 +40,8 @@ def contents(
         "ISA.md": isa_reference(params),
         "REGISTERS.md": register_reference(params),
         "blockcim.rdl": systemrdl(params),
+        fusesoc.FILE: fusesoc.core_file(params, view, verilog),
+        selftest.FILE: headed({selftest.FILE: selftest.bench(params)}, params)[selftest.FILE],
         "DATASHEET.md": datasheet(params, verilog),
         "params.toml": f"# configuration {hash_text(params)}\n{params.to_toml()}",
     }

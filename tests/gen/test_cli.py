@@ -13,7 +13,17 @@ import gen
 from gen.cli import main
 from rtl.spec.params import PRESETS, ConfigError, Params
 
-DOCUMENTS = {"blockcim.h", "ISA.md", "REGISTERS.md", "DATASHEET.md", "params.toml", "manifest.json"}
+DOCUMENTS = {
+    "blockcim.h",
+    "ISA.md",
+    "REGISTERS.md",
+    "DATASHEET.md",
+    "params.toml",
+    "manifest.json",
+    "blockcim.rdl",
+    "blockcim.core",
+    "testbench/selftest.v",
+}
 
 
 @pytest.fixture
@@ -33,7 +43,8 @@ def emitter(monkeypatch):
 
 
 def snapshot(directory) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in sorted(directory.iterdir())}
+    files = sorted(p for p in directory.rglob("*") if p.is_file())
+    return {p.relative_to(directory).as_posix(): p.read_bytes() for p in files}
 
 
 def fails(capsys, *arguments) -> str:
@@ -52,7 +63,7 @@ def test_writes_a_bundle(emitter, tmp_path, capsys):
     assert emitter == [(Params(rows=64, cols=64), "structural")]
     assert set(snapshot(out)) == DOCUMENTS | {"top.v"}
     assert Params.from_toml(out / "params.toml") == Params(rows=64, cols=64)
-    assert "7 files" in capsys.readouterr().out
+    assert "10 files" in capsys.readouterr().out
     assert [p.name for p in out.parent.iterdir()] == ["out"]
 
 

@@ -3,12 +3,12 @@
 import re
 import shutil
 import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from gen.bundle import contents
-from gen.header import header
+from gen.bundle import contents, encoded
 from gen.registers import exports
 from gen.systemrdl import CODES, VALUE, systemrdl
 from rtl.spec import regmap
@@ -83,8 +83,10 @@ def test_codes_and_constants(compiled):
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="apt-get install gcc")
 def test_header_of_peakrdl_agrees_with_ours(exported, tmp_path):
+    for name, content in contents(TINY, "both", {}).items():
+        if name.endswith(".h"):
+            (tmp_path / name).write_bytes(encoded(content))
     (tmp_path / "blockcim_registers.h").write_bytes(exported["registers/blockcim_registers.h"])
-    (tmp_path / "blockcim.h").write_text(header(TINY))
     checks = []
     for register in regmap.ON_BUS.values():
         checks.append(f"offsetof(blockcim_t, {register.name}) == BLOCKCIM_REG_{register.name}")
@@ -148,6 +150,6 @@ def test_bundle_holds_the_files_only_when_asked(exported):
 
 
 def test_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "peakrdl_html", None)
+    monkeypatch.setitem(sys.modules, "peakrdl_html", None)
     with pytest.raises(ConfigError, match=r"peakrdl_html; pip install 'blockcim\[registers\]'"):
         exports(systemrdl(TINY))
