@@ -18,6 +18,7 @@ from gen.datasheet import datasheet
 from gen.describe import hash_text
 from gen.docs import isa_reference, register_reference
 from gen.header import header
+from gen.regs import regs_header
 from gen.systemrdl import systemrdl
 from gen.version import VERSION
 from rtl.spec.params import ISA_VERSION, ConfigError, Params
@@ -37,6 +38,7 @@ def contents(
     files: dict[str, str | bytes] = {
         **verilog,
         "blockcim.h": header(params),
+        "blockcim_regs.h": regs_header(),
         "ISA.md": isa_reference(params),
         "REGISTERS.md": register_reference(params),
         "blockcim.rdl": systemrdl(params),

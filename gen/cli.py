@@ -27,8 +27,8 @@ examples:
   python -m gen --config tiny --registers         with the register map as HTML and IP-XACT, by PeakRDL
 
 The directory is written completely or not at all, and is byte-identical when repeated. It holds the
-Verilog, blockcim.h, ISA.md, REGISTERS.md, blockcim.rdl (SystemRDL), DATASHEET.md, params.toml and
-manifest.json.
+Verilog, C headers, ISA.md, REGISTERS.md, DATASHEET.md, the register map in SystemRDL (blockcim.rdl),
+a FuseSoC core (blockcim.core) with a self-test, params.toml and manifest.json.
 """
 
 

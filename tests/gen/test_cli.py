@@ -15,6 +15,7 @@ from rtl.spec.params import PRESETS, ConfigError, Params
 
 DOCUMENTS = {
     "blockcim.h",
+    "blockcim_regs.h",
     "ISA.md",
     "REGISTERS.md",
     "DATASHEET.md",
@@ -63,7 +64,7 @@ def test_writes_a_bundle(emitter, tmp_path, capsys):
     assert emitter == [(Params(rows=64, cols=64), "structural")]
     assert set(snapshot(out)) == DOCUMENTS | {"top.v"}
     assert Params.from_toml(out / "params.toml") == Params(rows=64, cols=64)
-    assert "10 files" in capsys.readouterr().out
+    assert f"{len(DOCUMENTS) + 1} files" in capsys.readouterr().out
     assert [p.name for p in out.parent.iterdir()] == ["out"]
 
 
