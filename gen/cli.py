@@ -14,6 +14,8 @@ from gen.version import VERSION
 from rtl.spec.params import PRESETS, ConfigError, Params
 
 VIEWS = ("structural", "behavioural", "both")
+#: What the core stands in: nothing, or the peripheral on a bus (gen.emit.TOPS).
+TOPS = ("core", "axi", "wishbone")
 
 _EPILOG = """\
 presets:
@@ -24,6 +26,7 @@ examples:
   python -m gen --rows 64 --cols 64 --tiles 4 -o build/small
   python -m gen --config gpt2-medium --tiles 24   a preset, one parameter changed
   python -m gen --config my.toml --view behavioural --json
+  python -m gen --config tiny --top wishbone      the core as a peripheral on a bus
   python -m gen --config tiny --registers         with the register map as HTML and IP-XACT, by PeakRDL
 
 The directory is written completely or not at all, and is byte-identical when repeated. It holds the
@@ -63,6 +66,12 @@ def parser() -> argparse.ArgumentParser:
         help="of the macro: synthesizable, fast to simulate, or both (default)",
     )
     result.add_argument(
+        "--top",
+        choices=TOPS,
+        default="core",
+        help="a core or chip alone (default), or a core on AXI or Wishbone with streams and DMA",
+    )
+    result.add_argument(
         "--registers",
         action="store_true",
         help="also write the register map as HTML, IP-XACT and PeakRDL's C header, into registers/",
@@ -91,14 +100,14 @@ def configuration(arguments: argparse.Namespace) -> Params:
 
 
 def generate(
-    params: Params, view: str, target: Path, *, with_registers: bool = False
+    params: Params, view: str, target: Path, top: str = "core", *, with_registers: bool = False
 ) -> dict[str, str | bytes]:
     """Emit, document and write one bundle; returns its files. Raises `ConfigError`."""
     bundle.check_target(target)
     # Not at the top: it loads Amaranth, which --help and errors need not wait for.
     from gen import emit
 
-    verilog = emit.emit(params, view)
+    verilog = emit.emit(params, view, top)
     files = bundle.contents(params, view, verilog, with_registers=with_registers)
     bundle.write(target, files)
     return files
@@ -124,7 +133,9 @@ def main(argv: list[str] | None = None) -> int:
         params = configuration(arguments)
         target = Path(arguments.output)
         start = time.perf_counter()
-        files = generate(params, arguments.view, target, with_registers=arguments.registers)
+        files = generate(
+            params, arguments.view, target, arguments.top, with_registers=arguments.registers
+        )
         wall = time.perf_counter() - start
     except ConfigError as error:
         print(f"gen: error: {error}", file=sys.stderr)

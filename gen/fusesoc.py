@@ -15,6 +15,8 @@ from rtl.spec.params import Params
 FILE, NAME = "blockcim.core", f"::blockcim:{VERSION}"
 #: File set and file name of the two views of the macro.
 VIEWS = {view: f"blockcim_macro_{view}.v" for view in ("structural", "behavioural")}
+#: Modules that may be on top, outer ones first.
+TOPS = ("blockcim_axi", "blockcim_wishbone", "blockcim_chip", "blockcim_core")
 #: Files of the bundle that are no hardware.
 _NOT_RTL = {*VIEWS.values(), "blockcim_sim.v"}
 
@@ -73,7 +75,7 @@ def core_file(params: Params, view: str, names: Iterable[str]) -> str:
         filesets="".join(_fileset(name, *what) for name, what in sets.items()),
         synthesis=views[0],
         simulation=views[-1],
-        top="blockcim_chip" if params.cores > 1 else "blockcim_core",
+        top=next(top for top in TOPS if f"{top}.v" in (*rtl, "blockcim_core.v")),
         bench=selftest.MODULE,
     )
 

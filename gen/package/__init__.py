@@ -1,8 +1,8 @@
 """The package `blockcim` of an installation: its commands, and where the code is.
 
-This project's packages have names that others use too (gen, sim, rtl, mapper). A wheel therefore has them inside the
-folder of `blockcim`, where nobody else's `import sim` finds them; each command puts that folder first on the path of
-its own process and of the processes that it starts. In your own program, `blockcim.activate()` does that.
+This project's packages have names that others use too (gen, sim, rtl, mapper, firmware). A wheel therefore has them
+inside the folder of `blockcim`, where nobody else's `import sim` finds them; each command puts that folder first on the
+path of its own process and of the processes that it starts. In your own program, `blockcim.activate()` does that.
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
-#: The folder with rtl, gen, mapper and sim: this one in an installation, the source tree in an editable one.
+#: The folder with rtl, gen, mapper, sim and firmware: this one in an installation, the source tree in an editable one.
 ROOT = _HERE if (_HERE / "rtl").is_dir() else _HERE.parents[1]
 
 
@@ -44,5 +44,13 @@ def sim() -> int:
     """`blockcim-sim`."""
     activate()
     from sim.cli import main
+
+    return main()
+
+
+def firmware() -> int:
+    """`blockcim-firmware`."""
+    activate()
+    from firmware.cli import main
 
     return main()

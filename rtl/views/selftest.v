@@ -30,11 +30,12 @@ module blockcim_selftest;
   reg pause = 0, sink = 0;
   wire in_valid = busy && sent < INPUTS && !pause;
   wire out_ready = sink;
+  wire [STREAM-1:0] in_data = inputs[sent < INPUTS ? sent : 0];
 
   blockcim_core core (
-      .clk(clk), .rst(rst), .first_tile(18'd0),
+      .clk(clk), .rst(rst), .first_tile(18'd0), .soft_reset(1'b0), .in_busy(), .halted(),
       .reg_addr(reg_addr), .reg_we(reg_we), .reg_wdata(reg_wdata), .reg_rdata(reg_rdata),
-      .in_valid(in_valid), .in_ready(in_ready), .in_data(inputs[sent < INPUTS ? sent : 0]),
+      .in_valid(in_valid), .in_ready(in_ready), .in_data(in_data),
       .out_valid(out_valid), .out_ready(out_ready), .out_data(out_data), .out_last(out_last),
       .irq(irq), .busy(busy)
   );

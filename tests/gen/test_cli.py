@@ -32,7 +32,7 @@ def emitter(monkeypatch):
     """Replace the emitter by a fast one; returns the calls it got."""
     calls = []
 
-    def emit(params, view):
+    def emit(params, view, top):
         calls.append((params, view))
         return {"top.v": f"module top(input wire [{params.lanes - 1}:0] x); endmodule\n"}
 
@@ -126,6 +126,7 @@ def test_every_parameter_is_an_option(emitter, tmp_path):
         (["--view", "fast"], "--view: invalid choice: 'fast'"),
         (["--config", "huge"], "'huge' is neither a TOML file nor a preset"),
         (["--config", "none/x.toml"], "none/x.toml: no such file"),
+        (["--top", "pcie"], "--top: invalid choice: 'pcie'"),
         (["--tree", "wallace"], "tree: 'wallace' is not one of shared, full"),
         (["-o"], "expected one argument"),
     ],
@@ -179,7 +180,7 @@ def test_failed_emission_leaves_the_old_bundle(emitter, tmp_path, monkeypatch, c
     capsys.readouterr()
     before = snapshot(out)
 
-    def emit(params, view):
+    def emit(params, view, top):
         raise ConfigError("tiles: too many")
 
     monkeypatch.setattr(sys.modules["gen.emit"], "emit", emit)
@@ -195,7 +196,7 @@ def test_failed_write_leaves_the_old_bundle(emitter, tmp_path, monkeypatch, caps
     before = snapshot(out)
     # A file name that the file system refuses fails half way through.
     monkeypatch.setattr(
-        sys.modules["gen.emit"], "emit", lambda params, view: {"a.v": "", "x" * 300: ""}
+        sys.modules["gen.emit"], "emit", lambda params, view, top: {"a.v": "", "x" * 300: ""}
     )
     assert "File name too long" in fails(capsys, "-o", out)
     assert snapshot(out) == before

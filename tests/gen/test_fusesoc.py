@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gen import fusesoc, selftest
-from gen.cli import generate
+from gen.cli import TOPS, generate
 from rtl.spec.params import ConfigError, Params
 from sim.tools import find_icarus, find_verilator
 
@@ -19,6 +19,8 @@ CONFIGS = {
     "tiny": TINY,
     "adc": TINY.replace(tiles=2, tree="full", readout="adc", adc_bits=3, adcs=3, stream_width=16),
     "chip": TINY.replace(tiles=2, cores=2, act_bits=4),
+    "axi": TINY.replace(tiles=1),
+    "wishbone": TINY.replace(tiles=1, stream_width=32),
 }
 
 needs_fusesoc = pytest.mark.skipif(
@@ -30,7 +32,7 @@ needs_fusesoc = pytest.mark.skipif(
 def bundles(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("bundles")
     for name, params in CONFIGS.items():
-        generate(params, "both", root / name)
+        generate(params, "both", root / name, name if name in TOPS else "core")
     return {name: root / name for name in CONFIGS}
 
 
@@ -59,12 +61,14 @@ def fusesoc_run(bundle: Path, target: str, find, work: Path) -> subprocess.Compl
 def test_lint(bundles, name, tmp_path):
     done = fusesoc_run(bundles[name], "lint", find_verilator, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "--lint-only" in next(tmp_path.rglob("*.vc")).read_text()
+    options = next(tmp_path.rglob("*.vc")).read_text()
+    top = f"blockcim_{name}" if (bundles[name] / f"blockcim_{name}.v").exists() else "blockcim_core"
+    assert "--lint-only" in options and f"--top-module {top}\n" in options
 
 
 @pytest.mark.icarus
 @needs_fusesoc
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", ["tiny", "adc", "chip"])
 def test_selftest_on_icarus(bundles, name, tmp_path):
     done = fusesoc_run(bundles[name], "sim", find_icarus, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
