@@ -15,6 +15,8 @@ RULES = {
     "rtl.spec": (("rtl.spec",), True),
     "rtl": (("rtl",), False),
     "gen": (("rtl", "gen"), False),
+    # The commands of an installation: the top of everything.
+    "gen.package": (("gen.cli", "mapper.cli", "sim.cli", "firmware.cli"), False),
     "mapper": (("rtl.spec", "mapper"), False),
     "sim": (("rtl.spec", "mapper", "sim", "gen"), False),
 }

@@ -76,6 +76,17 @@ def test_datasheet_lists_parameters_ports_and_registers(params):
     assert "CONFIG_HASH" in text
 
 
+def test_ports_are_those_of_the_top_alone():
+    core = "module blockcim_core(input a); blockcim_macro m(a); endmodule"
+    views = {
+        "structural": "module blockcim_macro(input a); part p(a); endmodule module part(input a); endmodule",
+        "behavioural": "module blockcim_macro(input a); endmodule",
+    }
+    verilog = {f"blockcim_macro_{view}.v": text for view, text in views.items()}
+    text = datasheet(Params(), {"blockcim_core.v": core, **verilog})
+    assert re.findall(r"^Module `(\w+)`", text, re.M) == ["blockcim_core"]
+
+
 @presets
 def test_every_table_row_has_all_cells(params):
     for text in (datasheet(params, VERILOG), isa_reference(params), register_reference(params)):
