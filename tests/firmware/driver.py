@@ -166,6 +166,7 @@ class Bench:
         view = memoryview(self.memory).cast("B")
         self.model = Peripheral(params, view, BASE, **options)
         self.free = 1  # null is no address
+        self.guards = [0]  # words that belong to nobody
         self.misuse: list[str] = []
         self.sleeps = 0
         self.access = {
@@ -183,6 +184,11 @@ class Bench:
         except BusError as error:
             self.misuse.append(str(error))
             return 0
+
+    def check(self) -> None:
+        """Nothing was done that is not defined, and no word was written that belongs to nobody."""
+        assert self.misuse == []
+        assert [at for at in self.guards if self.memory[at]] == []
 
     def sleep(self) -> None:
         """Let time pass until the interrupt, and call the driver's handler."""
@@ -209,7 +215,8 @@ class Bench:
         words = np.asarray(words, np.uint32)
         part = (c_uint32 * len(words)).from_buffer(self.memory, 4 * self.free)
         part[:] = words.tolist()
-        self.free += len(words) + 2
+        self.free += len(words) + 1
+        self.guards.append(self.free - 1)
         return part
 
     def open(self, image: Image) -> Structure:
