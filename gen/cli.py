@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from gen import bundle
+from gen import bundle, registers
 from gen.describe import hash_text, member_docs
 from gen.version import VERSION
 from rtl.spec.params import PRESETS, ConfigError, Params
@@ -104,6 +104,8 @@ def generate(
 ) -> dict[str, str | bytes]:
     """Emit, document and write one bundle; returns its files. Raises `ConfigError`."""
     bundle.check_target(target)
+    if with_registers:
+        registers.require()
     # Not at the top: it loads Amaranth, which --help and errors need not wait for.
     from gen import emit
 

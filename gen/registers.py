@@ -5,6 +5,7 @@ PeakRDL is an optional extra. Its texts depend on its version, which the manifes
 
 import tempfile
 import zlib
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,17 +21,25 @@ PACKAGES = ("systemrdl-compiler", "peakrdl-html", "peakrdl-ipxact", "peakrdl-che
 VENDOR = "blockcim"
 
 
+def require() -> None:
+    """Raise `ConfigError` without PeakRDL."""
+    for name in ("systemrdl", "peakrdl_html", "peakrdl_ipxact", "peakrdl_cheader"):
+        try:
+            import_module(name)
+        except ImportError:
+            raise ConfigError(
+                f"--registers: needs {name}; pip install 'blockcim[registers]' (or: peakrdl)"
+            ) from None
+
+
 def exports(rdl: str) -> dict[str, bytes]:
     """The files by name in the bundle, from the text of `blockcim.rdl`. Raises `ConfigError` without PeakRDL."""
-    try:
-        from peakrdl_cheader.exporter import CHeaderExporter
-        from peakrdl_html import HTMLExporter
-        from peakrdl_ipxact import IPXACTExporter
-        from systemrdl import RDLCompiler
-    except ImportError as error:
-        raise ConfigError(
-            f"--registers: needs {error.name}; pip install 'blockcim[registers]' (or: peakrdl)"
-        ) from None
+    require()
+    from peakrdl_cheader.exporter import CHeaderExporter
+    from peakrdl_html import HTMLExporter
+    from peakrdl_ipxact import IPXACTExporter
+    from systemrdl import RDLCompiler
+
     with tempfile.TemporaryDirectory(prefix="blockcim-") as scratch:
         source, target = Path(scratch) / f"{MAP}.rdl", Path(scratch) / FOLDER
         source.write_text(rdl, encoding="utf-8")

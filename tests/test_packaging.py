@@ -108,6 +108,8 @@ def test_commands_work_from_an_empty_folder(installed):
     installed("blockcim-mapper", *compile_, "-o", "program")
     run = ["run", "program", "--simulator", "iss", "--cost", "digital-sram"]
     assert "0 mismatches" in installed("blockcim-sim", *run)
+    installed("blockcim-firmware", "pack", "program", "-o", "image.bin")
+    assert "program" in installed("blockcim-firmware", "info", "image.bin")
 
 
 @pytest.mark.icarus

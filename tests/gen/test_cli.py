@@ -138,6 +138,25 @@ def test_bad_arguments(arguments, message, emitter, tmp_path, monkeypatch, capsy
     assert list(tmp_path.iterdir()) == []
 
 
+def test_missing_peakrdl_is_named_before_anything_is_emitted(
+    emitter, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "peakrdl_html", None)
+    line = fails(capsys, "--registers", "-o", tmp_path / "out")
+    assert "needs peakrdl_html; pip install 'blockcim[registers]'" in line
+    assert not emitter and list(tmp_path.iterdir()) == []
+
+
+def test_registers_are_written_when_asked(emitter, tmp_path):
+    pytest.importorskip("peakrdl_html", reason="pip install peakrdl")
+    assert main(["--config", "tiny", "--registers", "-o", str(tmp_path / "out")]) == 0
+    files = snapshot(tmp_path / "out")
+    assert {"registers/blockcim.xml", "registers/html/index.html"} <= set(files)
+    manifest = json.loads(files["manifest.json"])
+    assert set(manifest["files"]) == set(files) - {"manifest.json"}
+    assert "peakrdl-html" in manifest["versions"]
+
+
 def test_bad_toml_names_the_file(emitter, tmp_path, capsys):
     (tmp_path / "bad.toml").write_text("rows = = 3\n")
     assert "bad.toml: " in fails(capsys, "--config", tmp_path / "bad.toml", "-o", tmp_path / "out")
