@@ -16,7 +16,14 @@ FILE, NAME = "blockcim.core", f"::blockcim:{VERSION}"
 #: File set and file name of the two views of the macro.
 VIEWS = {view: f"blockcim_macro_{view}.v" for view in ("structural", "behavioural")}
 #: Modules that may be on top, outer ones first.
-TOPS = ("blockcim_axi", "blockcim_wishbone", "blockcim_chip", "blockcim_core")
+TOPS = (
+    "blockcim_soc",
+    "blockcim_serial",
+    "blockcim_axi",
+    "blockcim_wishbone",
+    "blockcim_chip",
+    "blockcim_core",
+)
 #: Files of the bundle that are no hardware.
 _NOT_RTL = {*VIEWS.values(), "blockcim_sim.v"}
 
