@@ -20,6 +20,7 @@ HEADER: tuple[tuple[str, str], ...] = (
         "cycles",
         "cycles of `program` as the cycle model says, when input and output never wait; 0: unknown",
     ),
+    ("instruction", "words of an instruction; both programs are whole instructions"),
     ("boot", "words of the boot program, low word of an instruction first; 0: nothing to load"),
     ("boot_input", "words of its input stream"),
     ("program", "words of the program"),
