@@ -9,6 +9,7 @@ from pathlib import Path
 import amaranth
 from amaranth.back import verilog
 
+from rtl.bus import OnAxi, OnWishbone
 from rtl.chip import Chip
 from rtl.core import Core
 from rtl.engine import Engine
@@ -29,14 +30,19 @@ def component_verilog(component, name: str) -> str:
     return _TRIGGER.sub(r"  reg \1 ;\n  initial \1 <= 0;", text)
 
 
-def emit(params: Params, view: str = "both") -> dict[str, str]:
+#: Tops around one core, each in a file `blockcim_NAME.v`; `core` (or, with several cores, the chip) has none.
+TOPS = {"axi": OnAxi, "wishbone": OnWishbone}
+
+
+def emit(params: Params, view: str = "both", top: str = "core") -> dict[str, str]:
     """Verilog text by file name; `view` is structural, behavioural or both (the macro's two views).
 
     Files: blockcim_core.v, blockcim_engine.v, blockcim_tile.v,
     blockcim_memory.v, blockcim_gather.v, blockcim_window.v, blockcim_packer.v,
     blockcim_requantise.v, blockcim_macro_structural.v and/or
     blockcim_macro_behavioural.v (same module name, use one), blockcim_sim.v (simulation top), lint.vlt;
-    with several cores blockcim_link.v and blockcim_chip.v.
+    with several cores blockcim_link.v and blockcim_chip.v; with one of `TOPS` blockcim_TOP.v.
+    Raises `ConfigError` if the top cannot have these parameters.
     """
     texts = {
         "blockcim_core.v": component_verilog(Core(params), "blockcim_core"),
@@ -55,6 +61,8 @@ def emit(params: Params, view: str = "both") -> dict[str, str]:
         texts["blockcim_link.v"] = component_verilog(Link(params), "blockcim_link")
         texts["blockcim_chip.v"] = component_verilog(Chip(params), "blockcim_chip")
     texts["blockcim_sim.v"] = simulation(params)
+    if top in TOPS:
+        texts[f"blockcim_{top}.v"] = component_verilog(TOPS[top](params), f"blockcim_{top}")
     return texts
 
 
