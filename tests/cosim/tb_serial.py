@@ -1,7 +1,7 @@
 """cocotb bench: the host driver talks to a simulated core over a simulated serial line.
 
-Environment: `SERIAL_IMAGE`, image file; `SERIAL_BIT`, clock cycles of a bit; `SERIAL_NOISE`, one in how many bits of the
-line is wrong (0: none), `SERIAL_SEED`; `SERIAL_RESULT`, file for what the driver found, JSON.
+Environment: `SERIAL_IMAGE`, image file; `SERIAL_BIT`, clock cycles of a bit; `SERIAL_NOISE`, one in how many bits is
+wrong (0: none), `SERIAL_SEED`; `SERIAL_RESULT`, file for what the driver found, JSON.
 """
 
 import json
@@ -79,7 +79,8 @@ def drive(line: Line, image) -> dict:
     found = device.probe()
     device.boot(image)
     outputs = [device.run(image), device.run(image)]
-    wrong = [sum(a != b for a, b in zip(o, image.output, strict=True)) for o in outputs]
+    expected = image.output.tolist()
+    wrong = [sum(a != b for a, b in zip(o, expected, strict=True)) for o in outputs]
     refused = ""
     try:
         link.read(0x100, 1)
