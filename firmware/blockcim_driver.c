@@ -7,29 +7,20 @@
 /* A field of a register's value, and one bit of it. */
 #define FIELD(value, name) (((value) & BLOCKCIM_##name##_MASK) >> BLOCKCIM_##name##_SHIFT)
 
-/* Inlined into every access, these two would be a third of the driver. */
-#if defined(__GNUC__)
-#define SMALL __attribute__((noinline))
+#ifdef BLOCKCIM_EXTERNAL_ACCESS
+#define get blockcim_register_read
+#define put blockcim_register_write
 #else
-#define SMALL
-#endif
-
-static SMALL uint32_t get(struct blockcim *core, uint32_t offset)
+static inline uint32_t get(struct blockcim *core, uint32_t offset)
 {
-    const struct blockcim_platform *platform = core->platform;
-    if (platform && platform->read)
-        return platform->read(platform->context, offset);
     return core->registers[offset / 4];
 }
 
-static SMALL void put(struct blockcim *core, uint32_t offset, uint32_t value)
+static inline void put(struct blockcim *core, uint32_t offset, uint32_t value)
 {
-    const struct blockcim_platform *platform = core->platform;
-    if (platform && platform->write)
-        platform->write(platform->context, offset, value);
-    else
-        core->registers[offset / 4] = value;
+    core->registers[offset / 4] = value;
 }
+#endif
 
 /* count / part, and what is left in `*rest`; by shifts, since RV32I does not divide. part > 0. */
 static uint32_t divide(uint32_t count, uint32_t part, uint32_t *rest)
@@ -201,10 +192,9 @@ static bool put_address(struct blockcim *core, uint32_t offset, const void *poin
 
 /* -- programs ---------------------------------------------------------------------------------- */
 
-static enum blockcim_code load_by_dma(struct blockcim *core, const uint32_t *words, uint32_t count)
+/* From where DMA_IN_ADDR says. */
+static enum blockcim_code load_by_dma(struct blockcim *core, uint32_t count)
 {
-    if (!put_address(core, BLOCKCIM_REG_DMA_IN_ADDR, words))
-        return BLOCKCIM_BAD_ARGUMENT;
     put(core, BLOCKCIM_REG_CTRL, BLOCKCIM_CTRL_CLEAR_MASK);
     put(core, BLOCKCIM_REG_DMA_IN_WORDS, count);
     atomic_thread_fence(memory_order_seq_cst);
@@ -227,8 +217,11 @@ enum blockcim_code blockcim_load(struct blockcim *core, const uint32_t *words, u
     enum blockcim_code code = ready(core);
     if (code != BLOCKCIM_OK)
         return code;
+    if (how & BLOCKCIM_DMA && !put_address(core, BLOCKCIM_REG_DMA_IN_ADDR, words))
+        return BLOCKCIM_BAD_ARGUMENT;
+    core->image = NULL;
     if (how & BLOCKCIM_DMA)
-        return load_by_dma(core, words, count);
+        return load_by_dma(core, count);
     put(core, BLOCKCIM_REG_PROG_ADDR, 0);
     while (count--)
         put(core, BLOCKCIM_REG_PROG_DATA, *words++);
@@ -260,7 +253,6 @@ enum blockcim_code blockcim_start(struct blockcim *core, const struct blockcim_r
         }
     }
     core->run = *run;
-    core->left = run->output_words;
     core->how = how;
     core->interrupted = 0;
     put(core, BLOCKCIM_REG_MODE, BLOCKCIM_MODE_SOURCE_MASK | BLOCKCIM_MODE_SINK_MASK);
@@ -293,39 +285,43 @@ static uint32_t copy(struct blockcim *core, uint32_t fifo)
     return moved;
 }
 
-/* One poll; `*moved` is set to the words that moved. */
-static enum blockcim_code step(struct blockcim *core, uint32_t *moved)
+/* The end of a run that has given all its output: nothing may be left over. */
+static enum blockcim_code end(struct blockcim *core)
 {
-    struct blockcim_run *run = &core->run;
-    bool dma = core->how & BLOCKCIM_DMA;
-    /* STATUS first: what it says is done has all its output in the FIFO or behind it. */
-    uint32_t status = get(core, BLOCKCIM_REG_STATUS);
-    if (status & BLOCKCIM_STATUS_ERROR_MASK)
-        return failed(core);
-    if (dma) {
-        uint32_t left = run->output_words - get(core, BLOCKCIM_REG_DMA_OUT_COUNT);
-        *moved = core->left - left;
-        core->left = left;
-    } else {
-        uint32_t fifo = get(core, BLOCKCIM_REG_FIFO);
-        if (!core->left && FIELD(fifo, FIFO_OUT_LEVEL))
-            return fail(core, BLOCKCIM_RESULT_TOO_SMALL);
-        *moved = copy(core, fifo);
-        core->left = run->output_words;
-    }
-    if (!(status & BLOCKCIM_STATUS_DONE_MASK) || core->left)
-        return BLOCKCIM_PENDING;
     uint32_t fifo = get(core, BLOCKCIM_REG_FIFO);
-    if (FIELD(fifo, FIFO_OUT_LEVEL))
-        return fail(core, BLOCKCIM_RESULT_TOO_SMALL);
     if (get(core, BLOCKCIM_REG_STATUS) & BLOCKCIM_STATUS_ERROR_MASK)
         return failed(core); /* DMA has met more output meanwhile */
-    if (FIELD(fifo, FIFO_IN_FREE) != core->has.fifo_words || (run->input_words && !dma))
+    if (FIELD(fifo, FIFO_OUT_LEVEL))
+        return fail(core, BLOCKCIM_RESULT_TOO_SMALL);
+    if (FIELD(fifo, FIFO_IN_FREE) != core->has.fifo_words ||
+        (core->run.input_words && !(core->how & BLOCKCIM_DMA)))
         return fail(core, BLOCKCIM_INPUT_LEFT);
     put(core, BLOCKCIM_REG_DMA_STOP, BLOCKCIM_DMA_STOP_OUTPUT_MASK);
     put(core, BLOCKCIM_REG_IRQ_ENABLE, 0);
     atomic_thread_fence(memory_order_seq_cst);
     return BLOCKCIM_OK;
+}
+
+/* One poll; `*moved` is set to the words that the CPU has copied. */
+static enum blockcim_code step(struct blockcim *core, uint32_t *moved)
+{
+    struct blockcim_run *run = &core->run;
+    *moved = 0;
+    /* STATUS first: what it says is done has all its output in the FIFO or behind it. */
+    uint32_t status = get(core, BLOCKCIM_REG_STATUS), left;
+    if (status & BLOCKCIM_STATUS_ERROR_MASK)
+        return failed(core);
+    bool done = status & BLOCKCIM_STATUS_DONE_MASK;
+    if (core->how & BLOCKCIM_DMA) {
+        left = done ? run->output_words - get(core, BLOCKCIM_REG_DMA_OUT_COUNT) : 1;
+    } else {
+        uint32_t fifo = get(core, BLOCKCIM_REG_FIFO);
+        if (!run->output_words && FIELD(fifo, FIFO_OUT_LEVEL))
+            return fail(core, BLOCKCIM_RESULT_TOO_SMALL);
+        *moved = copy(core, fifo);
+        left = run->output_words;
+    }
+    return done && !left ? end(core) : BLOCKCIM_PENDING;
 }
 
 enum blockcim_code blockcim_poll(struct blockcim *core)
@@ -334,10 +330,18 @@ enum blockcim_code blockcim_poll(struct blockcim *core)
     return step(core, &moved);
 }
 
+/* Whether there is nothing to do for the CPU until the interrupt. */
+static bool may_sleep(const struct blockcim *core)
+{
+    const struct blockcim_run *run = &core->run;
+    if (!(core->how & BLOCKCIM_INTERRUPT) || core->interrupted)
+        return false;
+    return core->how & BLOCKCIM_DMA || !(run->input_words || run->output_words);
+}
+
 enum blockcim_code blockcim_wait(struct blockcim *core)
 {
     const struct blockcim_platform *platform = core->platform;
-    const struct blockcim_run *run = &core->run;
     uint32_t moved, polls = core->polls;
     for (;;) {
         enum blockcim_code code = step(core, &moved);
@@ -347,10 +351,7 @@ enum blockcim_code blockcim_wait(struct blockcim *core)
             polls = core->polls;
         else if (!polls--)
             break;
-        /* Sleep when there is nothing to copy until the end, which has not come yet. */
-        bool idle = core->how & BLOCKCIM_DMA || !(run->input_words || run->output_words);
-        if (core->how & BLOCKCIM_INTERRUPT && idle && !core->interrupted && platform &&
-            platform->wait_for_interrupt)
+        if (may_sleep(core) && platform && platform->wait_for_interrupt)
             platform->wait_for_interrupt(platform->context);
     }
     uint32_t status = get(core, BLOCKCIM_REG_STATUS);
@@ -389,6 +390,7 @@ enum blockcim_code blockcim_boot(struct blockcim *core, const struct blockcim_im
                                  unsigned how)
 {
     enum blockcim_code code = accept(core, image);
+    core->image = NULL;
     if (code == BLOCKCIM_OK && image->boot.count) {
         code = blockcim_load(core, image->boot.words, image->boot.count, how);
         if (code == BLOCKCIM_OK) {
@@ -396,18 +398,19 @@ enum blockcim_code blockcim_boot(struct blockcim *core, const struct blockcim_im
             code = run_to_end(core, &run, how);
         }
     }
-    if (code != BLOCKCIM_OK)
-        return code;
-    return blockcim_load(core, image->program.words, image->program.count, how);
+    if (code == BLOCKCIM_OK)
+        code = blockcim_load(core, image->program.words, image->program.count, how);
+    if (code == BLOCKCIM_OK)
+        core->image = image;
+    return code;
 }
 
 enum blockcim_code blockcim_run_image(struct blockcim *core, const struct blockcim_image *image,
                                       const uint32_t *input, uint32_t *output, uint32_t room,
                                       unsigned how)
 {
-    enum blockcim_code code = accept(core, image);
-    if (code != BLOCKCIM_OK)
-        return code;
+    if (!image || core->image != image)
+        return BLOCKCIM_BAD_ARGUMENT;
     if (room < image->output.count)
         return BLOCKCIM_RESULT_TOO_SMALL;
     struct blockcim_run run = {input ? input : image->input.words, image->input.count, output,

@@ -27,7 +27,8 @@
 enum blockcim_code {
     BLOCKCIM_OK = 0,
     BLOCKCIM_PENDING,          /* blockcim_poll: the run goes on */
-    BLOCKCIM_BAD_ARGUMENT,     /* a null pointer with words behind it, or one that DMA cannot reach */
+    BLOCKCIM_BAD_ARGUMENT,     /* a null pointer with words behind it, or one that DMA cannot reach;
+                                  an image that was not booted */
     BLOCKCIM_NO_CORE,          /* register ID is not a core's */
     BLOCKCIM_BAD_VERSION,      /* hardware of another instruction set or register map */
     BLOCKCIM_BAD_CONFIG,       /* the image is for another configuration */
@@ -41,7 +42,7 @@ enum blockcim_code {
     BLOCKCIM_RESULT_TOO_SMALL, /* more output than the buffer for it holds */
     BLOCKCIM_RESULT_SHORT,     /* the program ended with less output than expected */
     BLOCKCIM_INPUT_LEFT,       /* the program ended with input left over */
-    BLOCKCIM_TIMEOUT,          /* nothing moved for `polls` polls */
+    BLOCKCIM_TIMEOUT,          /* no end within `polls` polls */
     BLOCKCIM_CORE_ERROR,       /* the program was stopped: see `error` and `error_pc` */
     BLOCKCIM_FAULT,            /* the peripheral stopped everything: see `fault` */
 };
@@ -53,12 +54,20 @@ enum blockcim_how {
     BLOCKCIM_INTERRUPT = 2, /* sleep in the platform's wait_for_interrupt instead of polling */
 };
 
-/* What a system provides that differs from the default; any member may be null. */
+struct blockcim;
+
+/*
+ * Registers are accessed through `registers`, unless the driver is compiled with
+ * BLOCKCIM_EXTERNAL_ACCESS: then through these two, which the system provides.
+ */
+#ifdef BLOCKCIM_EXTERNAL_ACCESS
+uint32_t blockcim_register_read(struct blockcim *core, uint32_t offset);
+void blockcim_register_write(struct blockcim *core, uint32_t offset, uint32_t value);
+#endif
+
+/* What else a system may provide; any function may be null. */
 struct blockcim_platform {
     void *context; /* first argument of each function */
-    /* Access to the register at a byte offset; default: through `registers`. */
-    uint32_t (*read)(void *context, uint32_t offset);
-    void (*write)(void *context, uint32_t offset, uint32_t value);
     /* Sleep until the interrupt, or until a time-out of the system's; default: return at once. */
     void (*wait_for_interrupt)(void *context);
     /* What DMA calls the memory at `pointer`; 0: it cannot reach it. Default: the same address. */
@@ -85,9 +94,9 @@ struct blockcim_run {
 
 /* A core. The caller sets the first three members and zeroes the rest. */
 struct blockcim {
-    volatile uint32_t *registers; /* or null, if the platform has `read` and `write` */
+    volatile uint32_t *registers;
     const struct blockcim_platform *platform; /* or null */
-    uint32_t polls;               /* time-out: polls in a row in which nothing moves */
+    uint32_t polls; /* time-out: polls in a row in which the CPU has nothing to copy */
 
     struct blockcim_capabilities has; /* set by blockcim_probe */
     enum blockcim_error error;        /* of the last failure, its instruction, */
@@ -95,8 +104,8 @@ struct blockcim {
     enum blockcim_fault fault;        /* and the peripheral's */
     volatile uint32_t interrupted;    /* set by blockcim_interrupt, cleared by a start */
 
-    struct blockcim_run run; /* what the CPU still has to copy of the current run */
-    uint32_t left;           /* words of output that are still to come */
+    const struct blockcim_image *image; /* that was booted */
+    struct blockcim_run run;            /* what the CPU still has to copy of the current run */
     unsigned how;
 };
 
@@ -131,7 +140,7 @@ enum blockcim_code blockcim_image_open(struct blockcim_image *image, const uint3
 enum blockcim_code blockcim_boot(struct blockcim *core, const struct blockcim_image *image,
                                  unsigned how);
 
-/* Run the program that blockcim_boot has loaded. `input` has as many words as the image's own,
+/* Run the program of the image that was booted last. `input` has as many words as the image's own,
  * which null stands for; `room` is the words that `output` has. */
 enum blockcim_code blockcim_run_image(struct blockcim *core, const struct blockcim_image *image,
                                       const uint32_t *input, uint32_t *output, uint32_t room,

@@ -74,8 +74,9 @@ def parse(data: bytes, name: str = "image") -> Image:
     if found != header["sum"]:
         raise ConfigError(f"{name}: sum 0x{found:08x}, the header says 0x{header['sum']:08x}")
     ends = np.cumsum([header[section] for section in SECTIONS])
-    parts = dict(zip(SECTIONS, np.split(body, ends[:-1]), strict=True))
-    return Image(**{f.name: parts.get(f.name, header.get(f.name)) for f in fields(Image)})
+    parts: dict = dict(zip(SECTIONS, np.split(body, ends[:-1]), strict=True))
+    values = {f.name: header[f.name] for f in fields(Image) if f.name not in parts}
+    return Image(**values, **parts)
 
 
 def load(path: str | Path) -> Image:

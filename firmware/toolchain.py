@@ -24,6 +24,7 @@ FREESTANDING = (
     "-Os",
     "-ffunction-sections",
     "-fno-stack-protector",
+    "-fno-unwind-tables",
     "-fno-asynchronous-unwind-tables",
 )
 _ZIG = ("-target", "riscv32-freestanding-none", "-mcpu=generic_rv32", "-fno-sanitize=all")

@@ -168,21 +168,44 @@ def test_interrupts_without_a_platform_that_sleeps_are_polled(bench, one):
     recovers(b, opened, image, DMA | INTERRUPT)
 
 
-def test_registers_through_the_base_pointer(library):
+def test_registers_through_the_base_pointer(tmp_path, library):
+    direct = driver.build(tmp_path, external=False)
     words = (c_uint32 * 64)()
     core = driver.Core(registers=ctypes.cast(words, driver.Words), polls=3)
-    assert library.blockcim_probe(byref(core)) == Code.NO_CORE
+    assert direct.blockcim_probe(byref(core)) == Code.NO_CORE
     words[ON_BUS["ID"].address] = MAGIC
     words[ON_BUS["VERSION"].address] = field_bits(ON_BUS["VERSION"], isa=1, peripheral=1)
     words[ON_BUS["CAP_ARRAY"].address] = 16 | 24 << 16
-    assert library.blockcim_probe(byref(core)) == Code.OK
+    assert direct.blockcim_probe(byref(core)) == Code.OK
     assert (core.has.rows, core.has.cols) == (16, 24)
     program = (c_uint32 * 2)(5, 7)
-    assert library.blockcim_load(byref(core), program, 2, COPY) == Code.OK
+    assert direct.blockcim_load(byref(core), program, 2, COPY) == Code.OK
     assert words[ON_BUS["PROG_DATA"].address] == 7
-    # Without a platform DMA finds memory where the CPU does, if that fits 32 bits.
-    library.blockcim_load(byref(core), program, 2, DMA)
-    assert words[ON_BUS["DMA_IN_ADDR"].address] == ctypes.addressof(program) & 0xFFFFFFFF
+
+
+def test_without_a_platform_addresses_are_those_of_the_cpu(bench, one):
+    params, image = one
+    b = bench(params)
+    b.core.platform = None
+    words = b.place([1] * 4)
+    b.model.base = ctypes.addressof(b.memory) & 0xFFFFFFFF
+    assert b("load", words, 4, DMA) == Code.OK
+    assert b.register("DMA_IN_ADDR") == ctypes.addressof(words) & 0xFFFFFFFF
+    b.model.hang = True
+    assert gives_up(b, "finish", job(b, image), DMA | INTERRUPT) == Code.TIMEOUT
+
+
+def test_only_what_was_booted_runs(bench, one):
+    params, image = one
+    b = bench(params)
+    opened, other = booted(b, image), b.open(image)
+    output = b.place(image.output)
+    for wrong in (None, other):
+        arguments = (wrong, None, output, len(output), COPY)
+        assert b("run_image", *arguments) == Code.BAD_ARGUMENT
+    assert b("load", output, 4, COPY) == Code.OK
+    assert b("run_image", opened, None, output, len(output), COPY) == Code.BAD_ARGUMENT
+    recovers(b, booted(b, image), image)
 
 
 # -- hardware and images that it refuses -------------------------------------------------------------
@@ -209,7 +232,7 @@ def test_another_configuration_is_refused(bench, one):
     b.model.values["CONFIG_HASH"] ^= 1
     opened = b.open(image)
     assert b("boot", opened, DMA) == Code.BAD_CONFIG
-    assert b("run_image", opened, None, None, 0, DMA) == Code.BAD_CONFIG
+    assert b("run_image", opened, None, None, 0, DMA) == Code.BAD_ARGUMENT
     b.model.values["CONFIG_HASH"] ^= 1
     opened = booted(b, image)
     recovers(b, opened, image)
@@ -502,13 +525,12 @@ def test_less_output_than_expected(bench, one, how):
 def test_bus_errors_of_dma(bench, one):
     params, image = one
     b = bench(params, pace=64)
-    opened = booted(b, image)
+    assert b("probe") == Code.OK
     end = len(b.memory) - 2
     last = ctypes.cast((c_uint32 * 2).from_buffer(b.memory, 4 * end), driver.Words)
     assert b("load", last, 5, DMA) == Code.FAULT
     assert b.core.fault == Fault.READ
-    assert b("load", b.place(image.program), len(image.program), DMA) == Code.OK
-    recovers(b, opened, image)
+    opened = booted(b, image)
     assert finish(b, job(b, image, input=last), DMA) == Code.FAULT
     assert (b.core.fault, b.core.error) == (Fault.READ, Error.NONE)
     recovers(b, opened, image, DMA)
