@@ -1,4 +1,4 @@
-"""The packet check: one packet of input a run, its end where the program has taken its last beat."""
+"""Packets at the stream ports: one of input a run, and whole ones of output, whatever happens to the core."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
@@ -77,4 +77,48 @@ class PacketCheck(wiring.Component):
         ]
         with m.If(self.start | self.reset):
             m.d.sync += [ended.eq(0), beat.eq(0), flush.eq(next_inside & self.enable)]
+        return m
+
+
+class PacketEnd(wiring.Component):
+    """Stands between the core and the stream port; combinational, a beat a cycle.
+
+    A packet of output that a reset of the core cuts is ended by one more beat, of zeros, marked as the last.
+
+    Members
+    -------
+    reset : In, the core is reset and offers nothing that counts
+    in_valid, in_ready, in_data, in_last : beats of the core
+    out_valid, out_ready, out_data, out_last : to the port
+    """
+
+    def __init__(self, params: Params):
+        self.params = p = params
+        super().__init__(
+            {
+                "reset": In(1),
+                "in_valid": In(1),
+                "in_ready": Out(1),
+                "in_data": In(p.stream_bits),
+                "in_last": In(1),
+                "out_valid": Out(1),
+                "out_ready": In(1),
+                "out_data": Out(p.stream_bits),
+                "out_last": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        inside, cut = Signal(), Signal()
+        m.d.comb += [
+            self.in_ready.eq(self.out_ready & ~cut),
+            self.out_valid.eq(cut | (self.in_valid & ~self.reset)),
+            self.out_data.eq(Mux(cut, 0, self.in_data)),
+            self.out_last.eq(cut | self.in_last),
+        ]
+        with m.If(self.out_valid & self.out_ready):
+            m.d.sync += [inside.eq(~self.out_last), cut.eq(0)]
+        with m.Elif(self.reset):
+            m.d.sync += cut.eq(inside)
         return m

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from .control import control_ports
 from .dma import connect_master, master_ports
 from .mover import FIFO_WORDS, Mover, beat_words
-from .packet import PacketCheck
+from .packet import PacketCheck, PacketEnd
 from .spec.params import ISA_VERSION, ConfigError, Params
 from .spec.regmap import (
     ADDRESS_BITS,
@@ -161,6 +161,7 @@ class Peripheral(wiring.Component):
         """Beats between the core and the stream ports or the mover; a port keeps what it offers over a reset."""
         core, check, mover, width = self.core, self.check, self.mover, self.params.stream_bits + 1
         source, sink, checked = self.mode
+        m.submodules.end = end = PacketEnd(self.params)
         m.submodules.in_port = in_port = SyncFIFO(width=width, depth=2)
         m.submodules.out_port = out_port = SyncFIFO(width=width, depth=2)
         m.d.comb += [
@@ -175,11 +176,16 @@ class Peripheral(wiring.Component):
             core["in_valid"].eq(Mux(source, mover.in_valid, check.out_valid)),
             core["in_data"].eq(Mux(source, mover.in_data, in_port.r_data)),
             mover.in_ready.eq(core["in_ready"] & source),
-            out_port.w_en.eq(core["out_valid"] & ~sink & ~self.reset),
-            out_port.w_data.eq(Cat(core["out_data"], core["out_last"])),
+            end.in_valid.eq(core["out_valid"] & ~sink),
+            end.in_data.eq(core["out_data"]),
+            end.in_last.eq(core["out_last"]),
+            end.reset.eq(self.reset),
+            out_port.w_en.eq(end.out_valid),
+            out_port.w_data.eq(Cat(end.out_data, end.out_last)),
+            end.out_ready.eq(out_port.w_rdy),
             mover.out_valid.eq(core["out_valid"] & sink),
             mover.out_data.eq(core["out_data"]),
-            core["out_ready"].eq(Mux(sink, mover.out_ready, out_port.w_rdy)),
+            core["out_ready"].eq(Mux(sink, mover.out_ready, end.in_ready)),
             self.out_valid.eq(out_port.r_rdy),
             Cat(self.out_data, self.out_last).eq(out_port.r_data),
             out_port.r_en.eq(self.out_ready),
