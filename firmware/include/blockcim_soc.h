@@ -20,6 +20,14 @@
 #define BLOCKCIM_UART_STATUS_TX_READY_MASK UINT32_C(0x00000001) /* DATA takes a byte */
 #define BLOCKCIM_UART_STATUS_RX_VALID_SHIFT 1
 #define BLOCKCIM_UART_STATUS_RX_VALID_MASK UINT32_C(0x00000002) /* DATA has a byte */
+#define BLOCKCIM_REG_UART_IRQ_ENABLE 0x08u /* rw: bit 0: interrupt while DATA has a byte */
 #define BLOCKCIM_REG_TIMER_CYCLES 0x00u /* ro: low 32 bits of a free-running cycle counter */
+#define BLOCKCIM_REG_TIMER_BUS_ERROR 0x04u /* rw: the first transfer of the CPU that nothing answered or that was refused; a write clears it */
+#define BLOCKCIM_TIMER_BUS_ERROR_ERROR_SHIFT 0
+#define BLOCKCIM_TIMER_BUS_ERROR_ERROR_MASK UINT32_C(0x00000001) /* there was one; it read as 0 */
+#define BLOCKCIM_TIMER_BUS_ERROR_WRITE_SHIFT 1
+#define BLOCKCIM_TIMER_BUS_ERROR_WRITE_MASK UINT32_C(0x00000002) /* it was a write */
+#define BLOCKCIM_TIMER_BUS_ERROR_WORD_SHIFT 2
+#define BLOCKCIM_TIMER_BUS_ERROR_WORD_MASK UINT32_C(0xfffffffc) /* its word address: the bits above make the byte address */
 
 #endif /* BLOCKCIM_SOC_H */

@@ -30,11 +30,23 @@ UART: tuple[Register, ...] = (
             ("rx_valid", 1, 1, "DATA has a byte"),
         ),
     ),
+    Register("IRQ_ENABLE", 2, "rw", "bit 0: interrupt while DATA has a byte"),
 )
 
 #: Registers of the timer, by word address from its base.
 TIMER: tuple[Register, ...] = (
     Register("CYCLES", 0, "ro", "low 32 bits of a free-running cycle counter"),
+    Register(
+        "BUS_ERROR",
+        1,
+        "rw",
+        "the first transfer of the CPU that nothing answered or that was refused; a write clears it",
+        (
+            ("error", 0, 1, "there was one; it read as 0"),
+            ("write", 1, 1, "it was a write"),
+            ("word", 2, 30, "its word address: the bits above make the byte address"),
+        ),
+    ),
 )
 
 
