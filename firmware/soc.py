@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from gen.emit import line_simulation
-from mapper.program import load as load_program
 from rtl.spec.params import ConfigError, Params
 from rtl.spec.soc import Memory
 from sim.runner import build, simulate
@@ -120,9 +119,3 @@ def run(
     if not re.search(r"^(PASS|FAIL)\n", text, re.M):
         raise ConfigError(f"soc: no end after {limit} cycles; the UART said {text[-200:]!r}")
     return parse(text)
-
-
-def run_directory(directory: str | Path, simulator: str, dump: Path | None = None) -> Outcome:
-    """`run` for a program directory."""
-    program = load_program(directory)
-    return run(images.pack(program), program.params, simulator, dump=dump)
