@@ -301,7 +301,8 @@ static enum blockcim_code end(struct blockcim *core)
     if (FIELD(fifo, FIFO_IN_FREE) != core->has.fifo_words ||
         (core->run.input_words && !(core->how & BLOCKCIM_DMA)))
         return fail(core, BLOCKCIM_INPUT_LEFT);
-    put(core, BLOCKCIM_REG_DMA_STOP, BLOCKCIM_DMA_STOP_OUTPUT_MASK);
+    /* Also forgets a part of a beat that the input may have ended with. */
+    put(core, BLOCKCIM_REG_DMA_STOP, BLOCKCIM_DMA_STOP_INPUT_MASK | BLOCKCIM_DMA_STOP_OUTPUT_MASK);
     if (core->how & BLOCKCIM_INTERRUPT)
         put(core, BLOCKCIM_REG_IRQ_ENABLE, 0);
     atomic_thread_fence(memory_order_seq_cst);
