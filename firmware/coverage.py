@@ -1,4 +1,4 @@
-"""Line and branch coverage of the driver by its tests, measured with gcc and gcov."""
+"""The driver's tests in a process of their own: line and branch coverage (gcc and gcov), sanitizers."""
 
 import json
 import os
@@ -57,6 +57,18 @@ def run_tests(flags: str, environment: dict[str, str] | None = None, folder: Pat
     if result.returncode:
         lines = (result.stdout + result.stderr).strip().splitlines()
         raise ConfigError(f"{TESTS}: {lines[-1] if lines else f'status {result.returncode}'}")
+
+
+def sanitize() -> None:
+    """Run the tests with address and undefined behaviour checked. Raises `ConfigError` if one fails."""
+    library = subprocess.run(
+        ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    # Its library must be loaded before Python, which leaks at its end.
+    environment = {"LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0"}
+    flags = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
+    with tempfile.TemporaryDirectory(prefix="blockcim-") as scratch:
+        run_tests(flags, environment, Path(scratch))
 
 
 def measure() -> Coverage:

@@ -142,7 +142,11 @@ def build(where: Path, external: bool = True) -> ctypes.CDLL:
     flags += ["-DBLOCKCIM_EXTERNAL_ACCESS"] if external else []
     command = ["cc", *flags, f"-I{ROOT / 'firmware'}", str(SOURCE), str(glue), "-o", str(library)]
     subprocess.run(command, check=True, cwd=where)
-    loaded = ctypes.CDLL(str(library))
+    return declare(ctypes.CDLL(str(library)))
+
+
+def declare(loaded: ctypes.CDLL) -> ctypes.CDLL:
+    """Tell ctypes what the driver's functions take and return."""
     for name, arguments in FUNCTIONS.items():
         function = getattr(loaded, f"blockcim_{name}")
         function.argtypes = arguments
@@ -166,6 +170,7 @@ class Bench:
         view = memoryview(self.memory).cast("B")
         self.model = Peripheral(params, view, BASE, **options)
         self.free = 1  # null is no address
+        self.guards = [0]  # words that belong to nobody
         self.misuse: list[str] = []
         self.sleeps = 0
         self.access = {
@@ -184,6 +189,11 @@ class Bench:
             self.misuse.append(str(error))
             return 0
 
+    def check(self) -> None:
+        """Nothing was done that is not defined, and no word was written that belongs to nobody."""
+        assert self.misuse == []
+        assert [at for at in self.guards if self.memory[at]] == []
+
     def sleep(self) -> None:
         """Let time pass until the interrupt, and call the driver's handler."""
         self.sleeps += 1
@@ -198,10 +208,14 @@ class Bench:
         at = pointer - ctypes.addressof(self.memory)
         return BASE + at if 0 <= at < ctypes.sizeof(self.memory) else 0
 
-    def __call__(self, name: str, *arguments):
-        """Call a function of the driver on the core."""
+    def hook(self) -> None:
+        """Let the library access this model."""
         for hook, function in self.access.items():
             c_void_p.in_dll(self.library, hook).value = ctypes.cast(function, c_void_p).value
+
+    def __call__(self, name: str, *arguments):
+        """Call a function of the driver on the core."""
+        self.hook()
         return getattr(self.library, f"blockcim_{name}")(ctypes.byref(self.core), *arguments)
 
     def place(self, words) -> ctypes.Array:
@@ -209,7 +223,8 @@ class Bench:
         words = np.asarray(words, np.uint32)
         part = (c_uint32 * len(words)).from_buffer(self.memory, 4 * self.free)
         part[:] = words.tolist()
-        self.free += len(words) + 2
+        self.free += len(words) + 1
+        self.guards.append(self.free - 1)
         return part
 
     def open(self, image: Image) -> Structure:
