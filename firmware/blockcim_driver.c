@@ -139,7 +139,7 @@ static enum blockcim_code accept(struct blockcim *core, const struct blockcim_im
 
 enum blockcim_code blockcim_reset(struct blockcim *core)
 {
-    core->run = (struct blockcim_run){0};
+    core->run.input_words = core->run.output_words = 0;
     put(core, BLOCKCIM_REG_IRQ_ENABLE, 0);
     put(core, BLOCKCIM_REG_CTRL, BLOCKCIM_CTRL_RESET_MASK);
     for (uint32_t polls = core->polls; polls; polls--)
@@ -252,12 +252,17 @@ enum blockcim_code blockcim_start(struct blockcim *core, const struct blockcim_r
             put(core, BLOCKCIM_REG_DMA_IN_WORDS, run->input_words);
         }
     }
-    core->run = *run;
+    /* One by one: as a structure, memcpy would copy them byte by byte. */
+    core->run.input = run->input;
+    core->run.input_words = run->input_words;
+    core->run.output = run->output;
+    core->run.output_words = run->output_words;
     core->how = how;
     core->interrupted = 0;
     put(core, BLOCKCIM_REG_MODE, BLOCKCIM_MODE_SOURCE_MASK | BLOCKCIM_MODE_SINK_MASK);
     put(core, BLOCKCIM_REG_LEN, run->length);
-    put(core, BLOCKCIM_REG_IRQ_ENABLE, how & BLOCKCIM_INTERRUPT ? 1 : 0);
+    if (how & BLOCKCIM_INTERRUPT)
+        put(core, BLOCKCIM_REG_IRQ_ENABLE, 1);
     /* Memory is written before DMA reads it. The core first: its start clears faults. */
     atomic_thread_fence(memory_order_seq_cst);
     put(core, BLOCKCIM_REG_CTRL, BLOCKCIM_CTRL_START_MASK);
@@ -296,8 +301,10 @@ static enum blockcim_code end(struct blockcim *core)
     if (FIELD(fifo, FIFO_IN_FREE) != core->has.fifo_words ||
         (core->run.input_words && !(core->how & BLOCKCIM_DMA)))
         return fail(core, BLOCKCIM_INPUT_LEFT);
-    put(core, BLOCKCIM_REG_DMA_STOP, BLOCKCIM_DMA_STOP_OUTPUT_MASK);
-    put(core, BLOCKCIM_REG_IRQ_ENABLE, 0);
+    /* Also forgets a part of a beat that the input may have ended with. */
+    put(core, BLOCKCIM_REG_DMA_STOP, BLOCKCIM_DMA_STOP_INPUT_MASK | BLOCKCIM_DMA_STOP_OUTPUT_MASK);
+    if (core->how & BLOCKCIM_INTERRUPT)
+        put(core, BLOCKCIM_REG_IRQ_ENABLE, 0);
     atomic_thread_fence(memory_order_seq_cst);
     return BLOCKCIM_OK;
 }

@@ -11,6 +11,7 @@ from mapper.program import load as load_program
 from rtl.spec.image import SECTIONS
 from rtl.spec.soc import Memory
 
+from . import cli_run
 from . import image as images
 
 #: Bytes of code that the driver may have on RV32I.
@@ -24,6 +25,8 @@ examples:
   python -m firmware build --image build/image.bin --ram 1M   and what the SoC's memory holds
   python -m firmware size                                     code of the driver on RV32I, -Os
   python -m firmware coverage                                 of the driver by its tests
+  python -m firmware soc build/program                        the demo on the simulated SoC
+  python -m firmware run build/image.bin --port /dev/ttyUSB0  on hardware, over a serial line
 
 RISC-V code is compiled by Zig (pip install ziglang), or by the compiler that CC_RISCV names.
 """
@@ -42,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = Parser(
         prog="python -m firmware",
-        description="Images for the C driver, builds of driver and demo, their numbers.",
+        description="Images for the C driver, builds of driver and demo, their numbers; runs on SoC and hardware.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -64,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     coverage = commands.add_parser("coverage", help="coverage of the driver by its tests")
     coverage.add_argument("--json", action="store_true", help="print JSON")
     coverage.set_defaults(run=_coverage)
+    cli_run.add_parsers(commands)
     return result
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from gen.emit import line_simulation
-from mapper.program import load as load_program
 from rtl.spec.params import ConfigError, Params
 from rtl.spec.soc import Memory
 from sim.runner import build, simulate
+from sim.waves import format_of
 
 from . import image as images
 from .toolchain import demo, ram
@@ -105,7 +105,8 @@ def run(
     memory = memory or memory_for(len(data))
     content = ram(program or demo(memory), data, memory)
     texts = line_simulation(params, "soc", DIVISOR, memory=memory)
-    where = build(params, simulator, texts=texts, waves=dump is not None)
+    waves = format_of(dump) if dump else ""
+    where = build(params, simulator, texts=texts, waves=waves)
     with tempfile.TemporaryDirectory(prefix="blockcim-") as scratch:
         work = Path(scratch)
         words = np.frombuffer(content.ljust(-(-len(content) // 4) * 4, b"\0"), "<u4")
@@ -114,15 +115,8 @@ def run(
         plusargs = [f"+ram={work / 'ram'}", f"+out={work / 'out'}", f"+timeout={limit}"]
         if dump is not None:
             plusargs.append(f"+dump={dump.absolute()}")
-        waves = dump is not None and simulator == "icarus"
         simulate(simulator, where, work, plusargs, waves, module="firmware.tb_soc")
         text = (work / "out").read_bytes().decode("ascii", "replace")
     if not re.search(r"^(PASS|FAIL)\n", text, re.M):
         raise ConfigError(f"soc: no end after {limit} cycles; the UART said {text[-200:]!r}")
     return parse(text)
-
-
-def run_directory(directory: str | Path, simulator: str, dump: Path | None = None) -> Outcome:
-    """`run` for a program directory."""
-    program = load_program(directory)
-    return run(images.pack(program), program.params, simulator, dump=dump)

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -24,13 +25,25 @@ from rtl.tile import Tile
 
 #: The variable that yosys puts into every `always @*` so that it runs once at time 0.
 _TRIGGER = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+) += 0;$", re.MULTILINE)
+#: Where it does not: an `always @*` of one statement.
+_SINGLE = re.compile(r"^  always @\*\n    (\S.*;)$", re.MULTILINE)
 
 
 def component_verilog(component, name: str) -> str:
     """Verilog of one Amaranth component as module `name`; reproducible, without source paths."""
     text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
     # Icarus initialises declarations before any process waits: the trigger must change after that.
-    return _TRIGGER.sub(r"  reg \1 ;\n  initial \1 <= 0;", text)
+    text = _TRIGGER.sub(r"  reg \1 ;\n  initial \1 <= 0;", text)
+    number = itertools.count()
+
+    def triggered(match: re.Match) -> str:
+        once = f"\\$once${next(number)} "
+        return (
+            f"  reg {once};\n  initial {once}<= 0;\n"
+            f"  always @* begin\n    if ({once}) begin end\n    {match[1]}\n  end"
+        )
+
+    return _SINGLE.sub(triggered, text)
 
 
 #: Tops around one core, each in a file `blockcim_NAME.v`; `core` (or, with several cores, the chip) has none.

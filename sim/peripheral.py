@@ -169,7 +169,8 @@ class Peripheral:
 
     def _read_fifo(self) -> int:
         free = 0 if self.reading or self.loading else FIFO_WORDS - len(self.source)
-        return field_bits(ON_BUS["FIFO"], in_free=free, out_level=len(self.sink))
+        level = 0 if self.writing else len(self.sink)
+        return field_bits(ON_BUS["FIFO"], in_free=free, out_level=level)
 
     def _read_out_data(self) -> int:
         return self.sink.popleft() if self.sink and not self.writing else 0
@@ -223,12 +224,12 @@ class Peripheral:
             )
 
     def _write_dma_stop(self, value: int) -> None:
-        if value & INPUT:
-            self.reading = False
-        if value & PROGRAM:
-            self.loading = False
+        if value & (PROGRAM if self.loading else INPUT):
+            self.reading = self.loading = False
+            self.source.clear()
         if value & OUTPUT:
             self.writing = False
+            self.sink.clear()
 
     # -- time --------------------------------------------------------------------------------------
 
@@ -240,6 +241,8 @@ class Peripheral:
         if not self.memory_hang:
             self._read_memory(self._some())
             self._write_memory(self._some())
+        if self.writing and self.sink and not self.write_left:
+            self._fault(Fault.FULL)
         if self.core.running and not self.hang:
             mode = self.registers["MODE"]
             source = self.source if mode & 1 else deque()
@@ -274,10 +277,8 @@ class Peripheral:
 
     def _write_memory(self, words: int) -> None:
         """The channel that writes."""
-        for _ in range(min(words, len(self.sink)) if self.writing else 0):
+        for _ in range(min(words, len(self.sink), self.write_left) if self.writing else 0):
             at = self.write_at - self.base
-            if not self.write_left:
-                return self._fault(Fault.FULL)
             if not 0 <= at <= len(self.memory) - 4:
                 return self._fault(Fault.WRITE)
             self.memory[at : at + 4] = self.sink.popleft().to_bytes(4, "little")

@@ -142,7 +142,11 @@ def build(where: Path, external: bool = True) -> ctypes.CDLL:
     flags += ["-DBLOCKCIM_EXTERNAL_ACCESS"] if external else []
     command = ["cc", *flags, f"-I{ROOT / 'firmware'}", str(SOURCE), str(glue), "-o", str(library)]
     subprocess.run(command, check=True, cwd=where)
-    loaded = ctypes.CDLL(str(library))
+    return declare(ctypes.CDLL(str(library)))
+
+
+def declare(loaded: ctypes.CDLL) -> ctypes.CDLL:
+    """Tell ctypes what the driver's functions take and return."""
     for name, arguments in FUNCTIONS.items():
         function = getattr(loaded, f"blockcim_{name}")
         function.argtypes = arguments
@@ -204,10 +208,14 @@ class Bench:
         at = pointer - ctypes.addressof(self.memory)
         return BASE + at if 0 <= at < ctypes.sizeof(self.memory) else 0
 
-    def __call__(self, name: str, *arguments):
-        """Call a function of the driver on the core."""
+    def hook(self) -> None:
+        """Let the library access this model."""
         for hook, function in self.access.items():
             c_void_p.in_dll(self.library, hook).value = ctypes.cast(function, c_void_p).value
+
+    def __call__(self, name: str, *arguments):
+        """Call a function of the driver on the core."""
+        self.hook()
         return getattr(self.library, f"blockcim_{name}")(ctypes.byref(self.core), *arguments)
 
     def place(self, words) -> ctypes.Array:
