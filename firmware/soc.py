@@ -77,8 +77,11 @@ class Outcome:
 def parse(text: str) -> Outcome:
     """What the text of the demo says."""
     boots = {name: int(cycles) for name, cycles in _BOOT.findall(text)}
-    found = {name: map(int, numbers) for name, *numbers in _RUN.findall(text)}
-    return Outcome(text, {name: Way(*numbers, boots[name]) for name, numbers in found.items()})
+    ways = {}
+    for name, *numbers in _RUN.findall(text):
+        values = [*map(int, numbers), boots[name]]
+        ways[name] = Way(*values)
+    return Outcome(text, ways)
 
 
 def memory_for(image_bytes: int) -> Memory:
