@@ -35,6 +35,9 @@ PUBLIC = ("running", "finished")
 CONTROL_FILE = """`verilator_config
 no_inline -module "blockcim_tile"
 """
+#: Verilator compiles modules that are marked so on their own, once for all of their instances. It dumps no waves then.
+HIERARCHICAL = "--hierarchical"
+CORE_ALONE = 'hier_block -module "blockcim_core"\n'
 #: Verilator: the loops of the macro stay loops, warnings are the business of lint, wide operations are calls, which
 #: keeps the code of a cycle small.
 VERILATOR_ARGS = ["--timing", "-O3", "--unroll-count", "1", "-Wno-fatal", "-Wno-lint"]
@@ -49,11 +52,14 @@ FAST_CODE = ["OPT_FAST=-O3 -march=native", "OPT_GLOBAL=-O2"]
 
 
 class FastVerilator(cocotb_runner.Verilator):
-    """The stock runner without `--public-flat-rw`."""
+    """The stock runner without `--public-flat-rw`; of a chip the core is compiled once, as a library."""
 
     def _build_command(self):
         verilate, compile_ = super()._build_command()
-        return [[w for w in verilate if w != "--public-flat-rw"], [*compile_, *FAST_CODE]]
+        verilate = [w for w in verilate if w != "--public-flat-rw"]
+        if HIERARCHICAL in verilate:
+            compile_ = ["Vtop_hier.mk" if w == "Vtop.mk" else w for w in compile_] + ["hier_build"]
+        return [verilate, [*compile_, *FAST_CODE]]
 
 
 class WaveIcarus(cocotb_runner.Icarus):
@@ -148,6 +154,8 @@ def build(
     control = CONTROL_FILE + "".join(
         f'public_flat_rw -module "blockcim_sim" -var "{name}"\n' for name in public
     )
+    if params.cores > 1 and not waves:
+        control += CORE_ALONE
     flags = [*VERILATOR_ARGS, *FAST_CODE, control, ONE_THREAD] if simulator == "verilator" else []
     sources = sorted(texts.items()) if texts else (params, view, fingerprint())
     key = repr((simulator, tool.version, waves, flags, sources))
@@ -174,7 +182,7 @@ def _build(
         sources.insert(0, where / "control.vlt")
         (where / "one_thread.cpp").write_text(ONE_THREAD)
         args = [*VERILATOR_ARGS, *([f"--trace-{waves}"] if waves else [])]
-        args.append(str(where / "one_thread.cpp"))
+        args += [str(where / "one_thread.cpp"), *([HIERARCHICAL] if CORE_ALONE in control else [])]
     with _environment(tool.env):
         try:
             _runner(simulator).build(
@@ -192,7 +200,7 @@ def _build(
     # What Verilator leaves beside the program, precompiled headers above all, is a hundred times its size.
     for pattern in ("V*", "verilated*", "*.gch", "*.o", "*.d", "*.a"):
         for path in where.glob(pattern):
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _runner(simulator: str, waves: str = ""):
