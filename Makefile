@@ -1,6 +1,7 @@
 # Everything runs from .venv, which `make venv` creates. `make` or `make help` lists the targets.
 #
 # Variables: SIM=verilator|icarus|iss  MODEL=  LAYER=  STRATEGY=  TOKENS=   (make sim)
+#            IMAGE=image.bin CC_RISCV=compiler (make firmware)
 #            N=200 (make fuzz)   JSON=1 (make bench)   PYTHON=python3 (interpreter of the venv)
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help venv sim test lint doctor fuzz formal bench clean
+.PHONY: help venv sim firmware test lint doctor fuzz formal bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -37,6 +38,10 @@ sim: $(STAMP) ## generate, compile a real layer, run it on RTL, print the table
 	$(PY) -m sim main $(if $(SIM),--simulator $(SIM)) $(if $(MODEL),--model $(MODEL)) \
 	  $(if $(LAYER),--layer $(LAYER)) $(if $(STRATEGY),--strategy $(STRATEGY)) \
 	  $(if $(TOKENS),--tokens $(TOKENS))
+
+firmware: $(STAMP) ## driver for host and RV32I, and the demo, into build/firmware
+	$(PY) -m firmware build $(if $(IMAGE),--image $(IMAGE))
+	$(PY) -m firmware size
 
 test: $(STAMP) ## all tests but the long proofs, on Verilator and Icarus
 	$(PY) -m pytest -q -n 2 --dist worksteal -m "not formal"

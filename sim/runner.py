@@ -25,15 +25,19 @@ from mapper.program import pack_elements, unpack_elements
 from rtl.spec.isa import Error
 from rtl.spec.params import ConfigError, Params
 from rtl.spec.regmap import ADDRESS_BITS, REGISTERS
-from sim.tools import find_icarus, find_verilator
+from sim.tools import find_icarus, find_verilator, need_header
+from sim.waves import format_of, write_list
 
-#: Signals that cocotb needs to see (sim/tb_program.py). Tiles share one copy of their code: builds in half the time,
-#: and runs twice as fast, since the code of a cycle stays in the caches.
+#: Signals of the simulation top that cocotb needs to see (sim/tb_program.py).
+PUBLIC = ("running", "finished")
+#: Tiles share one copy of their code: builds in half the time, and runs twice as fast, since the code of a cycle stays
+#: in the caches.
 CONTROL_FILE = """`verilator_config
-public_flat_rw -module "blockcim_sim" -var "running"
-public_flat_rw -module "blockcim_sim" -var "finished"
 no_inline -module "blockcim_tile"
 """
+#: Verilator compiles modules that are marked so on their own, once for all of their instances. It dumps no waves then.
+HIERARCHICAL = "--hierarchical"
+CORE_ALONE = 'hier_block -module "blockcim_core"\n'
 #: Verilator: the loops of the macro stay loops, warnings are the business of lint, wide operations are calls, which
 #: keeps the code of a cycle small.
 VERILATOR_ARGS = ["--timing", "-O3", "--unroll-count", "1", "-Wno-fatal", "-Wno-lint"]
@@ -48,11 +52,26 @@ FAST_CODE = ["OPT_FAST=-O3 -march=native", "OPT_GLOBAL=-O2"]
 
 
 class FastVerilator(cocotb_runner.Verilator):
-    """The stock runner without `--public-flat-rw`."""
+    """The stock runner without `--public-flat-rw`; of a chip the core is compiled once, as a library."""
 
     def _build_command(self):
         verilate, compile_ = super()._build_command()
-        return [[w for w in verilate if w != "--public-flat-rw"], [*compile_, *FAST_CODE]]
+        verilate = [w for w in verilate if w != "--public-flat-rw"]
+        if HIERARCHICAL in verilate:
+            compile_ = ["Vtop_hier.mk" if w == "Vtop.mk" else w for w in compile_] + ["hier_build"]
+        return [verilate, [*compile_, *FAST_CODE]]
+
+
+class WaveIcarus(cocotb_runner.Icarus):
+    """The stock runner, which dumps waves in the format that is asked for ("": not at all)."""
+
+    def __init__(self, waves: str = ""):
+        super().__init__()
+        self.wave_format = waves
+
+    def _test_command(self):
+        given = f"-{self.wave_format}" if self.wave_format else "-none"
+        return [[given if w == "-none" else w for w in words] for words in super()._test_command()]
 
 
 @dataclass
@@ -117,19 +136,27 @@ def build(
     simulator: str,
     *,
     view: str = "behavioural",
-    waves: bool = False,
+    waves: str = "",
     texts: dict[str, str] | None = None,
+    public: tuple[str, ...] = PUBLIC,
 ) -> Path:
     """Build the simulation of a configuration, or find it in the cache. Returns its directory.
 
-    `texts` are Verilog files by name to use in the place of freshly generated ones.
+    `texts` are Verilog files by name to use in the place of freshly generated ones; their top is `blockcim_sim`.
+    `public` are the signals of the top that Python sees, `waves` the format of a dump (`sim.waves`), "" for a
+    simulation without.
 
     Raises `ConfigError` if the simulator is missing or too old, or the build fails (the log is named).
     """
     tool = _tool(simulator)
-    flags = (
-        [*VERILATOR_ARGS, *FAST_CODE, CONTROL_FILE, ONE_THREAD] if simulator == "verilator" else []
+    if simulator == "verilator" and waves == "fst":
+        need_header("lz4.h", "liblz4-dev", "FST dumps of Verilator; without it: --dump FILE.vcd")
+    control = CONTROL_FILE + "".join(
+        f'public_flat_rw -module "blockcim_sim" -var "{name}"\n' for name in public
     )
+    if params.cores > 1 and not waves:
+        control += CORE_ALONE
+    flags = [*VERILATOR_ARGS, *FAST_CODE, control, ONE_THREAD] if simulator == "verilator" else []
     sources = sorted(texts.items()) if texts else (params, view, fingerprint())
     key = repr((simulator, tool.version, waves, flags, sources))
     where = cache_dir() / f"{simulator}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
@@ -137,23 +164,25 @@ def build(
     with open(where / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (where / "complete").exists():
-            _build(where, texts or emit(params, view), tool, simulator, waves)
+            _build(where, texts or emit(params, view), tool, simulator, waves, control)
             (where / "complete").touch()
     return where
 
 
-def _build(where: Path, texts: dict[str, str], tool, simulator: str, waves: bool) -> None:
+def _build(
+    where: Path, texts: dict[str, str], tool, simulator: str, waves: str, control: str
+) -> None:
     texts = {name: text for name, text in texts.items() if name.endswith(".v")}
     for name, text in texts.items():
         (where / name).write_text(text)
     sources: list = [where / name for name in texts]
     args: list = []
     if simulator == "verilator":
-        (where / "control.vlt").write_text(CONTROL_FILE)
+        (where / "control.vlt").write_text(control)
         sources.insert(0, where / "control.vlt")
         (where / "one_thread.cpp").write_text(ONE_THREAD)
-        args = [*VERILATOR_ARGS, *(["--trace-fst"] if waves else [])]
-        args.append(str(where / "one_thread.cpp"))
+        args = [*VERILATOR_ARGS, *([f"--trace-{waves}"] if waves else [])]
+        args += [str(where / "one_thread.cpp"), *([HIERARCHICAL] if CORE_ALONE in control else [])]
     with _environment(tool.env):
         try:
             _runner(simulator).build(
@@ -162,6 +191,7 @@ def _build(where: Path, texts: dict[str, str], tool, simulator: str, waves: bool
                 build_args=args,
                 build_dir=where,
                 always=True,
+                waves=bool(waves) and simulator == "verilator",
                 timescale=("1ns", "1ns"),
                 log_file=where / "build.log",
             )
@@ -170,11 +200,11 @@ def _build(where: Path, texts: dict[str, str], tool, simulator: str, waves: bool
     # What Verilator leaves beside the program, precompiled headers above all, is a hundred times its size.
     for pattern in ("V*", "verilated*", "*.gch", "*.o", "*.d", "*.a"):
         for path in where.glob(pattern):
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _runner(simulator: str):
-    return FastVerilator() if simulator == "verilator" else cocotb_runner.Icarus()
+def _runner(simulator: str, waves: str = ""):
+    return FastVerilator() if simulator == "verilator" else WaveIcarus(waves)
 
 
 def run(
@@ -207,10 +237,11 @@ def run(
     stalls : uint8 (n,), repeating per cycle, bit 0 holds the source back, bit 1 the sink
     weights : weights file for the back door
     timeout : cycles after which the run is given up
-    dump : file for the waves, FST
+    dump : file for the waves, .fst or .vcd; a list of signals is written beside it (`sim.waves`)
     texts : Verilog files to simulate, see `build`
     """
-    where = build(params, simulator, view=view, waves=dump is not None, texts=texts)
+    waves = format_of(dump) if dump else ""
+    where = build(params, simulator, view=view, waves=waves, texts=texts)
     with tempfile.TemporaryDirectory(prefix="blockcim-") as scratch:
         work = Path(scratch)
         plus = {"program": program.absolute(), "out": work / "out", "results": work / "results"}
@@ -233,12 +264,13 @@ def run(
             plus["boot_route"] = _write(work / "boot_route", after_bytes(boot_route))
         if dump is not None:
             plus["dump"] = dump.absolute()
+            write_list(dump, params)
         plusargs = [f"+{name}={value}" for name, value in plus.items()]
         plusargs += [f"+timeout={timeout}", f"+length={length}"]
-        wall = _simulate(
-            simulator, where, work, plusargs, dump is not None and simulator == "icarus"
-        )
-        return _results(work, params, wall)
+        simulate(simulator, where, work, plusargs, waves)
+        if not (work / "results").exists():
+            raise _failed(simulator, work)
+        return _results(work, params, float((work / "results.wall").read_text()))
 
 
 def beat_bytes(words: np.ndarray, params: Params) -> bytes:
@@ -256,33 +288,45 @@ def _write(path: Path, data: bytes) -> Path:
     return path
 
 
-def _simulate(simulator: str, where: Path, work: Path, plusargs: list[str], waves: bool) -> float:
-    """Run the cocotb test; returns the seconds of the program proper. Raises if no test ran, or one failed."""
-    log = work / "run.log"
+def simulate(
+    simulator: str,
+    where: Path,
+    work: Path,
+    plusargs: list[str],
+    waves: str = "",
+    module: str = "sim.tb_program",
+) -> None:
+    """Run the one cocotb test of a module on the build in `where`, in the directory `work`.
+
+    Raises `ConfigError`, naming the log, if no test ran or it failed.
+    """
     with _environment(_tool(simulator).env):
         try:
-            xml = _runner(simulator).test(
-                test_module="sim.tb_program",
+            xml = _runner(simulator, waves).test(
+                test_module=module,
                 hdl_toplevel="blockcim_sim",
                 hdl_toplevel_lang="verilog",
                 build_dir=where,
                 test_dir=work,
                 plusargs=plusargs,
-                waves=waves,
                 results_xml=str(work / "results.xml"),
                 extra_env={"COCOTB_ANSI_OUTPUT": "0"},
-                log_file=log,
+                log_file=work / "run.log",
             )
         except (SystemExit, RuntimeError, subprocess.CalledProcessError):
             xml = None
     tests = list(ElementTree.parse(xml).iter("testcase")) if xml and Path(xml).exists() else []
     bad = [t for t in tests if t.find("failure") is not None or t.find("error") is not None]
-    if len(tests) != 1 or bad or not (work / "results").exists():
-        kept = cache_dir() / "failed.log"
-        if log.exists():
-            shutil.copy(log, kept)
-        raise ConfigError(f"{simulator}: the simulation failed, see {kept}")
-    return float((work / "results.wall").read_text())
+    if len(tests) != 1 or bad:
+        raise _failed(simulator, work)
+
+
+def _failed(simulator: str, work: Path) -> ConfigError:
+    """The error of a failed simulation; its log is kept."""
+    kept = cache_dir() / "failed.log"
+    if (work / "run.log").exists():
+        shutil.copy(work / "run.log", kept)
+    return ConfigError(f"{simulator}: the simulation failed, see {kept}")
 
 
 def _results(work: Path, params: Params, wall: float) -> RtlResult:

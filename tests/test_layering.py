@@ -1,4 +1,4 @@
-"""Imports point one way: rtl.spec <- rtl <- gen; rtl.spec <- mapper <- sim, which may run gen."""
+"""Imports point one way: rtl.spec <- rtl <- gen; rtl.spec <- mapper <- sim <- firmware; both may run gen."""
 
 import ast
 import sys
@@ -15,11 +15,20 @@ RULES = {
     "rtl.spec": (("rtl.spec",), True),
     "rtl": (("rtl",), False),
     "gen": (("rtl", "gen"), False),
+    # The commands of an installation: the top of everything.
+    "gen.package": (("gen.cli", "mapper.cli", "sim.cli", "firmware.cli"), False),
     "mapper": (("rtl.spec", "mapper"), False),
     "sim": (("rtl.spec", "mapper", "sim", "gen"), False),
+    "firmware": (("rtl.spec", "mapper", "sim", "gen", "firmware"), False),
 }
+PACKAGES = ("rtl", "gen", "mapper", "sim", "firmware")
 #: Third-party packages that a package must not import.
-BANNED = {"mapper": ("amaranth", "cocotb"), "sim": ("amaranth",), "rtl": ("cocotb", "torch")}
+BANNED = {
+    "mapper": ("amaranth", "cocotb"),
+    "sim": ("amaranth",),
+    "rtl": ("cocotb", "torch"),
+    "firmware": ("amaranth", "torch"),
+}
 
 
 def within(module: str, package: str) -> bool:
@@ -60,7 +69,7 @@ def violations(name: str, source: str, is_package: bool = False) -> list[str]:
 
 
 def sources() -> list[Path]:
-    return sorted(p for top in ("rtl", "gen", "mapper", "sim") for p in (ROOT / top).rglob("*.py"))
+    return sorted(p for top in PACKAGES for p in (ROOT / top).rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda p: p.relative_to(ROOT).as_posix())
@@ -86,6 +95,9 @@ def test_imports_point_one_way(path: Path):
         ("mapper.place", "def late():\n    import gen.emit"),
         ("sim.iss", "import rtl.tile"),
         ("sim.iss", "import amaranth"),
+        ("sim.iss", "from firmware import image"),
+        ("firmware.image", "from rtl import core"),
+        ("firmware.image", "import amaranth"),
     ],
 )
 def test_planted_violation_is_found(name: str, line: str):
