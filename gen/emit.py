@@ -17,6 +17,7 @@ from rtl.core import Core
 from rtl.engine import Engine
 from rtl.link import Link
 from rtl.macro import behavioural_verilog, structural_verilog
+from rtl.peripheral import check_params
 from rtl.serial import OnSerial
 from rtl.soc import Soc
 from rtl.spec.params import Params, index_bits
@@ -79,6 +80,9 @@ def emit(params: Params, view: str = "both", top: str = "core", **options) -> di
         texts["blockcim_chip.v"] = component_verilog(Chip(params), "blockcim_chip")
     texts["blockcim_sim.v"] = simulation(params)
     if top in TOPS:
+        check_params(
+            params
+        )  # before anything is made: Amaranth warns of components that are not used
         component = TOPS[top](params, **options)
         texts[f"blockcim_{top}.v"] = component_verilog(component, f"blockcim_{top}")
     if top == "soc":

@@ -48,6 +48,13 @@ def capabilities(params: Params) -> dict[str, int]:
     }
 
 
+def check_params(params: Params) -> None:
+    """Raise `ConfigError` unless a peripheral can have these: beats of whole words, and one core."""
+    beat_words(params)
+    if params.cores > 1:
+        raise ConfigError(f"cores: {params.cores}, but a peripheral has one core")
+
+
 class Peripheral(wiring.Component):
     """A core (an instance of module `blockcim_core`) behind the registers of rtl/spec/regmap.py, words 0..63.
 
@@ -61,7 +68,7 @@ class Peripheral(wiring.Component):
     OUT_DATA has no words.
 
     A fault, like CTRL reset, resets the core, stops DMA and empties the FIFOs; STATUS shows an error then.
-    Raises `ConfigError` unless a beat is a whole number of words and there is one core.
+    Parameters must pass `check_params`.
 
     Members
     -------
@@ -74,9 +81,7 @@ class Peripheral(wiring.Component):
 
     def __init__(self, params: Params):
         self.params = p = params
-        self.beat_words = beat_words(p)
-        if p.cores > 1:
-            raise ConfigError(f"cores: {p.cores}, but a peripheral has one core")
+        check_params(p)
         super().__init__(
             {
                 **control_ports(asks=False),

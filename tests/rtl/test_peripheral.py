@@ -3,7 +3,7 @@
 import pytest
 
 from gen.cli import main
-from rtl.peripheral import Peripheral
+from rtl.peripheral import check_params
 from rtl.spec.params import ConfigError, Params
 
 TINY = Params.load("tiny")
@@ -18,15 +18,15 @@ TINY = Params.load("tiny")
         ),
         ({"cores": 2}, "cores: 2, but a peripheral has one core"),
         (
-            {"rows": 512, "cols": 512, "lanes": 512},
+            {"rows": 512, "cols": 512, "lanes": 512, "granule": 32},
             "stream_width: a beat of 4096 bits must, on a bus, be a multiple of 32, at most 2048",
         ),
     ],
     ids=["narrow", "chip", "wide"],
 )
-def test_init_wrong_parameters(changes, message):
+def test_wrong_parameters(changes, message):
     with pytest.raises(ConfigError, match=message):
-        Peripheral(TINY.replace(**changes))
+        check_params(TINY.replace(**changes))
 
 
 def test_the_command_says_so_and_writes_nothing(tmp_path, capsys):
