@@ -62,6 +62,9 @@ def emit(params: Params, view: str = "both", top: str = "core", **options) -> di
     and for `soc` blockcim_ram.v.
     Raises `ConfigError` if the top cannot have these parameters.
     """
+    if top in TOPS:
+        # Before a component is made: Amaranth warns of those that are not used.
+        check_params(params)
     texts = {
         "blockcim_core.v": component_verilog(Core(params), "blockcim_core"),
         "blockcim_engine.v": component_verilog(Engine(params), "blockcim_engine"),
@@ -80,9 +83,6 @@ def emit(params: Params, view: str = "both", top: str = "core", **options) -> di
         texts["blockcim_chip.v"] = component_verilog(Chip(params), "blockcim_chip")
     texts["blockcim_sim.v"] = simulation(params)
     if top in TOPS:
-        check_params(
-            params
-        )  # before anything is made: Amaranth warns of components that are not used
         component = TOPS[top](params, **options)
         texts[f"blockcim_{top}.v"] = component_verilog(component, f"blockcim_{top}")
     if top == "soc":
