@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-/* A field of a register's value, and one bit of it. */
+/* A field of a register's value. */
 #define FIELD(value, name) (((value) & BLOCKCIM_##name##_MASK) >> BLOCKCIM_##name##_SHIFT)
 
 #ifdef BLOCKCIM_EXTERNAL_ACCESS

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from firmware.image import Image
+from firmware.toolchain import DRIVER as SOURCE
+from firmware.toolchain import WARNINGS
 from rtl.spec.params import Params
 from rtl.spec.regmap import ON_BUS
 from sim.peripheral import BusError, Peripheral
 
 ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "firmware/blockcim_driver.c"
-WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wpedantic"]
 #: Flags of `python -m firmware coverage`, for its own builds.
 FLAGS = "BLOCKCIM_DRIVER_FLAGS"
 UNDEFINED = "-O1 -g -fsanitize=undefined -fno-sanitize-recover=all"
@@ -140,7 +140,7 @@ def build(where: Path, external: bool = True) -> ctypes.CDLL:
     flags = os.environ.get(FLAGS, UNDEFINED) if external else UNDEFINED
     flags = [*flags.split(), *WARNINGS, "-shared", "-fPIC"]
     flags += ["-DBLOCKCIM_EXTERNAL_ACCESS"] if external else []
-    command = ["cc", *flags, f"-I{ROOT / 'firmware'}", str(SOURCE), str(glue), "-o", str(library)]
+    command = ["cc", *flags, str(SOURCE), str(glue), "-o", str(library)]
     subprocess.run(command, check=True, cwd=where)
     return declare(ctypes.CDLL(str(library)))
 

@@ -269,6 +269,7 @@ def test_no_memory(library):
         ("boot", lambda v: v - 1, Code.IMAGE_BAD_SIZE),
         ("boot_input", lambda v: 0xFFFFFFFF, Code.IMAGE_BAD_SIZE),
         ("output", lambda v: v + 1, Code.IMAGE_BAD_SIZE),
+        ("output", lambda v: v - 1, Code.IMAGE_BAD_SIZE),
         ("instruction", lambda v: 0, Code.IMAGE_BAD_SIZE),
         ("instruction", lambda v: v + 1, Code.IMAGE_BAD_SIZE),
     ],
@@ -285,6 +286,17 @@ def test_a_program_of_broken_instructions(library, one):
     words[WORDS["boot"]] += size  # whole, and the program is not
     words[WORDS["program"]] -= 1
     words[WORDS["input"]] -= size - 1
+    assert open_words(library, words) == Code.IMAGE_BAD_SIZE
+
+
+def test_lengths_that_add_up_only_modulo_the_word(library, one):
+    words = one[1].words()
+    for section in ("input", "output"):
+        words[WORDS[section]] ^= 1 << 31
+    assert open_words(library, words) == Code.IMAGE_BAD_SIZE
+    words = one[1].words()
+    words[WORDS["input"]] += words[WORDS["output"]] + 1  # one word beyond the end
+    words[WORDS["output"]] = 0xFFFFFFFF
     assert open_words(library, words) == Code.IMAGE_BAD_SIZE
 
 
