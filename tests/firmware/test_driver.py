@@ -551,6 +551,17 @@ def test_bus_errors_of_dma(bench, one):
     recovers(b, opened, image, DMA)
 
 
+@ways
+def test_an_error_that_was_there_before(bench, one, how):
+    """Of a program that somebody else ran: it is neither this load's nor this run's."""
+    params, image = one
+    b = bench(params)
+    b.model.error, b.model.error_pc = Error.TILE, 7
+    assert b.register("STATUS") == 4
+    opened = booted(b, image, how)
+    recovers(b, opened, image, how)
+
+
 def test_an_interrupt_that_comes_early(bench, one):
     """The handler lowers the line once; after that the driver does not sleep any more."""
     params, image = one
