@@ -16,6 +16,7 @@ from sim.iss import Iss
 from sim.peripheral import FIFO_WORDS, field_bits
 from sim.random_program import random_program
 from tests.firmware import driver
+from tests.firmware.conftest import layer
 from tests.firmware.driver import COPY, DMA, INTERRUPT, Bench, Code, Counters, Opened, Run
 
 HOW = {"copy": COPY, "dma": DMA, "copy-irq": COPY | INTERRUPT, "dma-irq": DMA | INTERRUPT}
@@ -100,6 +101,16 @@ def test_an_image_gives_its_output_and_cycles(bench, packed, how, pace):
     assert counters.issued and counters.busy_pass and counters.pass_tiles >= counters.busy_pass
     assert bool(b.sleeps) == bool(how & INTERRUPT)
     assert b.register("IRQ_ENABLE") == 0
+
+
+#: Random layers: beats of 1 to 5 words, 1 to 4 a stream word, 4 and 8 bits, weights that end within a stream word.
+@pytest.mark.parametrize("seed", [3006, 3010, 3025, 3031, 3047, 3059])
+def test_random_configurations(bench, seed):
+    params, image = layer(seed)
+    b = bench(params, pace=20, seed=seed)
+    opened = booted(b, image, COPY if seed % 2 else DMA)
+    for how in (COPY, DMA):
+        assert (run(b, opened, image, how) == image.output).all()
 
 
 @hows
