@@ -172,7 +172,7 @@ class Bench:
         self.free = 1  # null is no address
         self.guards = [0]  # words that belong to nobody
         self.misuse: list[str] = []
-        self.sleeps = 0
+        self.sleeps = self.woken = 0  # how often the driver slept, and an interrupt ended it
         self.access = {
             "blockcim_read": READ(lambda _, offset: self._try(self.model.read, offset)),
             "blockcim_write": WRITE(lambda _, *what: self._try(self.model.write, *what)),
@@ -199,6 +199,7 @@ class Bench:
         self.sleeps += 1
         for _ in range(10_000):
             if self.model.irq:
+                self.woken += 1
                 self("interrupt")
                 assert not self.model.irq
                 return
