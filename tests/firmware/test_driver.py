@@ -16,6 +16,7 @@ from sim.iss import Iss
 from sim.peripheral import FIFO_WORDS, field_bits
 from sim.random_program import random_program
 from tests.firmware import driver
+from tests.firmware.conftest import layer
 from tests.firmware.driver import COPY, DMA, INTERRUPT, Bench, Code, Counters, Opened, Run
 
 HOW = {"copy": COPY, "dma": DMA, "copy-irq": COPY | INTERRUPT, "dma-irq": DMA | INTERRUPT}
@@ -98,8 +99,18 @@ def test_an_image_gives_its_output_and_cycles(bench, packed, how, pace):
     b("read_counters", byref(counters))
     assert counters.cycles == image.cycles
     assert counters.issued and counters.busy_pass and counters.pass_tiles >= counters.busy_pass
-    assert bool(b.sleeps) == bool(how & INTERRUPT)
+    assert bool(b.sleeps) == bool(b.woken) == bool(how & INTERRUPT)
     assert b.register("IRQ_ENABLE") == 0
+
+
+#: Random layers: beats of 1 to 5 words, 1 to 4 a stream word, 4 and 8 bits, weights that end within a stream word.
+@pytest.mark.parametrize("seed", [3006, 3010, 3025, 3031, 3047, 3059])
+def test_random_configurations(bench, seed):
+    params, image = layer(seed)
+    b = bench(params, pace=20, seed=seed)
+    opened = booted(b, image, COPY if seed % 2 else DMA)
+    for how in (COPY, DMA):
+        assert (run(b, opened, image, how) == image.output).all()
 
 
 @hows
@@ -269,6 +280,7 @@ def test_no_memory(library):
         ("boot", lambda v: v - 1, Code.IMAGE_BAD_SIZE),
         ("boot_input", lambda v: 0xFFFFFFFF, Code.IMAGE_BAD_SIZE),
         ("output", lambda v: v + 1, Code.IMAGE_BAD_SIZE),
+        ("output", lambda v: v - 1, Code.IMAGE_BAD_SIZE),
         ("instruction", lambda v: 0, Code.IMAGE_BAD_SIZE),
         ("instruction", lambda v: v + 1, Code.IMAGE_BAD_SIZE),
     ],
@@ -285,6 +297,17 @@ def test_a_program_of_broken_instructions(library, one):
     words[WORDS["boot"]] += size  # whole, and the program is not
     words[WORDS["program"]] -= 1
     words[WORDS["input"]] -= size - 1
+    assert open_words(library, words) == Code.IMAGE_BAD_SIZE
+
+
+def test_lengths_that_add_up_only_modulo_the_word(library, one):
+    words = one[1].words()
+    for section in ("input", "output"):
+        words[WORDS[section]] ^= 1 << 31
+    assert open_words(library, words) == Code.IMAGE_BAD_SIZE
+    words = one[1].words()
+    words[WORDS["input"]] += words[WORDS["output"]] + 1  # one word beyond the end
+    words[WORDS["output"]] = 0xFFFFFFFF
     assert open_words(library, words) == Code.IMAGE_BAD_SIZE
 
 
@@ -495,8 +518,9 @@ def test_too_much_input(bench, one, how, more):
 
 @ways
 @pytest.mark.parametrize("pace", [2, 64])
-def test_a_result_buffer_that_is_too_small(bench, one, how, pace):
-    params, image = one
+def test_a_result_buffer_that_is_too_small(bench, how, pace):
+    params, image = layer(3006)
+    assert len(image.output) > FIFO_WORDS  # a core whose output nobody takes waits
     b = bench(params, pace=pace)
     opened = booted(b, image)
     for words in (0, len(image.output) - 1):
@@ -537,6 +561,17 @@ def test_bus_errors_of_dma(bench, one):
     assert finish(b, job(b, image, output=last), DMA) == Code.FAULT
     assert b.core.fault == Fault.WRITE
     recovers(b, opened, image, DMA)
+
+
+@ways
+def test_an_error_that_was_there_before(bench, one, how):
+    """Of a program that somebody else ran: it is neither this load's nor this run's."""
+    params, image = one
+    b = bench(params)
+    b.model.error, b.model.error_pc = Error.TILE, 7
+    assert b.register("STATUS") == 4
+    opened = booted(b, image, how)
+    recovers(b, opened, image, how)
 
 
 def test_an_interrupt_that_comes_early(bench, one):
