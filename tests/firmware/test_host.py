@@ -8,6 +8,7 @@ import random
 import threading
 import tty
 
+import numpy as np
 import pytest
 
 from firmware import host
@@ -153,7 +154,7 @@ def test_probe_refuses_what_it_does_not_know(packed, name, value, words):
 def test_boot_refuses_another_configuration(packed):
     device, _, image = drive(packed)
     other = dataclasses.replace(image, config_hash=1)
-    with pytest.raises(host.DeviceError, match="CONFIG_HASH: .* the image for 0x00000001"):
+    with pytest.raises(host.DeviceError, match=r"CONFIG_HASH: .* the image for 0x00000001"):
         device.boot(other)
 
 
@@ -161,7 +162,7 @@ def test_errors_of_hardware_are_named_and_recovered_from(packed):
     device, model, image = drive(packed)
     device.boot(image)
     device.load([0xFFFFFFFF] * image.instruction)
-    with pytest.raises(host.DeviceError, match="stopped with ILLEGAL at pc 0|stopped with .* at pc 0"):
+    with pytest.raises(host.DeviceError, match=r"stopped with \w+ at pc 0$"):
         device.run(image)
     model.fault = Fault.LONG
     with pytest.raises(host.DeviceError, match="fault LONG"):
@@ -175,7 +176,7 @@ def test_a_core_that_does_not_go_on_is_an_error(packed, monkeypatch):
     device, model, image = drive(packed)
     device.boot(image)
     model.hang = True
-    with pytest.raises(host.DeviceError, match="no answer: .* then nothing moved"):
+    with pytest.raises(host.DeviceError, match=r"no answer: .* then nothing moved"):
         device.run(image)
     model.hang = False
     device.boot(image)
@@ -186,17 +187,17 @@ def test_a_core_that_does_not_go_on_is_an_error(packed, monkeypatch):
     ("section", "change", "words"),
     [
         ("output", lambda words: words[:-1], "output: 8 words, expected 7"),
-        ("input", lambda words: [*words, *[0] * 90], "input: the program ended after .* of 98 words"),
+        (
+            "input",
+            lambda words: [*words, *[0] * 90],
+            "input: the program ended after .* of 98 words",
+        ),
     ],
 )
 def test_streams_of_another_length_are_errors(packed, section, change, words):
     device, _, image = drive(packed)
     device.boot(image)
-    array = type(image.input)
     changed = change(getattr(image, section).tolist())
-    import numpy as np
-
-    assert array is np.ndarray
     with pytest.raises(host.DeviceError, match=words):
         device.run(dataclasses.replace(image, **{section: np.array(changed, np.uint32)}))
 
