@@ -11,6 +11,7 @@ from gen.emit import line_simulation
 from rtl.spec.params import ConfigError, Params
 from rtl.spec.soc import Memory
 from sim.runner import build, simulate
+from sim.waves import format_of
 
 from . import image as images
 from .toolchain import demo, ram
@@ -76,8 +77,11 @@ class Outcome:
 def parse(text: str) -> Outcome:
     """What the text of the demo says."""
     boots = {name: int(cycles) for name, cycles in _BOOT.findall(text)}
-    found = {name: map(int, numbers) for name, *numbers in _RUN.findall(text)}
-    return Outcome(text, {name: Way(*numbers, boots[name]) for name, numbers in found.items()})
+    ways = {}
+    for name, *numbers in _RUN.findall(text):
+        values = [*map(int, numbers), boots[name]]
+        ways[name] = Way(*values)
+    return Outcome(text, ways)
 
 
 def memory_for(image_bytes: int) -> Memory:
@@ -104,7 +108,8 @@ def run(
     memory = memory or memory_for(len(data))
     content = ram(program or demo(memory), data, memory)
     texts = line_simulation(params, "soc", DIVISOR, memory=memory)
-    where = build(params, simulator, texts=texts, waves=dump is not None)
+    waves = format_of(dump) if dump else ""
+    where = build(params, simulator, texts=texts, waves=waves)
     with tempfile.TemporaryDirectory(prefix="blockcim-") as scratch:
         work = Path(scratch)
         words = np.frombuffer(content.ljust(-(-len(content) // 4) * 4, b"\0"), "<u4")
@@ -113,7 +118,6 @@ def run(
         plusargs = [f"+ram={work / 'ram'}", f"+out={work / 'out'}", f"+timeout={limit}"]
         if dump is not None:
             plusargs.append(f"+dump={dump.absolute()}")
-        waves = dump is not None and simulator == "icarus"
         simulate(simulator, where, work, plusargs, waves, module="firmware.tb_soc")
         text = (work / "out").read_bytes().decode("ascii", "replace")
     if not re.search(r"^(PASS|FAIL)\n", text, re.M):

@@ -8,14 +8,18 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from gen import fusesoc, registers, selftest
+from gen.banner import headed
 from gen.datasheet import datasheet
 from gen.describe import hash_text
 from gen.docs import isa_reference, register_reference
 from gen.header import header
 from gen.regs import regs_header
+from gen.systemrdl import systemrdl
 from gen.version import VERSION
 from rtl.spec.params import ISA_VERSION, ConfigError, Params
 
@@ -23,26 +27,44 @@ MANIFEST = "manifest.json"
 GENERATOR = "blockcim"
 
 
-def contents(params: Params, view: str, verilog: dict[str, str]) -> dict[str, str]:
-    """The text of every file of a bundle, by name, given its Verilog; the manifest is last."""
-    files = {
+def contents(
+    params: Params, view: str, verilog: dict[str, str], *, with_registers: bool = False
+) -> dict[str, str | bytes]:
+    """The text of every file of a bundle, by name, given its Verilog; the manifest is last.
+
+    `with_registers` adds what PeakRDL makes (gen/registers.py), some of it binary; without PeakRDL that raises
+    `ConfigError`.
+    """
+    files: dict[str, str | bytes] = {
         **verilog,
         "blockcim.h": header(params),
         "blockcim_regs.h": regs_header(),
         "ISA.md": isa_reference(params),
         "REGISTERS.md": register_reference(params),
+        "blockcim.rdl": systemrdl(params),
+        fusesoc.FILE: fusesoc.core_file(params, view, verilog),
+        selftest.FILE: headed({selftest.FILE: selftest.bench(params)}, params)[selftest.FILE],
         "DATASHEET.md": datasheet(params, verilog),
         "params.toml": f"# configuration {hash_text(params)}\n{params.to_toml()}",
     }
+    versions = {GENERATOR: VERSION, **_tool_versions()}
+    if with_registers:
+        files |= registers.exports(systemrdl(params))
+        versions |= registers.versions()
     manifest = {
         "generator": GENERATOR,
-        "versions": {GENERATOR: VERSION, **_tool_versions()},
+        "versions": versions,
         "isa_version": ISA_VERSION,
         "config_hash": hash_text(params),
         "view": view,
-        "files": {n: hashlib.sha256(t.encode()).hexdigest() for n, t in sorted(files.items())},
+        "files": {n: hashlib.sha256(encoded(t)).hexdigest() for n, t in sorted(files.items())},
     }
     return {**files, MANIFEST: json.dumps(manifest, indent=2) + "\n"}
+
+
+def encoded(content: str | bytes) -> bytes:
+    """The bytes of a file."""
+    return content.encode() if isinstance(content, str) else content
 
 
 def _tool_versions() -> dict[str, str]:
@@ -83,7 +105,7 @@ def check_target(target: Path) -> None:
         raise ConfigError(f"{target}: holds {extra}, which gen did not write; choose another -o")
 
 
-def write(target: Path, files: dict[str, str]) -> None:
+def write(target: Path, files: Mapping[str, str | bytes]) -> None:
     """Write the files as directory `target`, replacing an earlier bundle there.
 
     They are written to a directory beside it that is then renamed, so that `target` is never half
@@ -96,10 +118,10 @@ def write(target: Path, files: dict[str, str]) -> None:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         fresh.mkdir()
-        for name, text in files.items():
+        for name, content in files.items():
             path = fresh / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8", newline="\n")
+            path.write_bytes(encoded(content))
         if place.exists():
             place.rename(old)
         fresh.rename(place)

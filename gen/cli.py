@@ -8,12 +8,14 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from gen import bundle
+from gen import bundle, registers
 from gen.describe import hash_text, member_docs
 from gen.version import VERSION
 from rtl.spec.params import PRESETS, ConfigError, Params
 
 VIEWS = ("structural", "behavioural", "both")
+#: What the core stands in: nothing, or the peripheral on a bus (gen.emit.TOPS).
+TOPS = ("core", "axi", "wishbone")
 
 _EPILOG = """\
 presets:
@@ -24,10 +26,12 @@ examples:
   python -m gen --rows 64 --cols 64 --tiles 4 -o build/small
   python -m gen --config gpt2-medium --tiles 24   a preset, one parameter changed
   python -m gen --config my.toml --view behavioural --json
+  python -m gen --config tiny --top wishbone      the core as a peripheral on a bus
+  python -m gen --config tiny --registers         with the register map as HTML and IP-XACT, by PeakRDL
 
 The directory is written completely or not at all, and is byte-identical when repeated. It holds the
-Verilog, blockcim.h, blockcim_regs.h, ISA.md, REGISTERS.md, DATASHEET.md, params.toml and
-manifest.json.
+Verilog, C headers, ISA.md, REGISTERS.md, DATASHEET.md, the register map in SystemRDL (blockcim.rdl),
+a FuseSoC core (blockcim.core) with a self-test, params.toml and manifest.json.
 """
 
 
@@ -61,6 +65,17 @@ def parser() -> argparse.ArgumentParser:
         default="both",
         help="of the macro: synthesizable, fast to simulate, or both (default)",
     )
+    result.add_argument(
+        "--top",
+        choices=TOPS,
+        default="core",
+        help="a core or chip alone (default), or a core on AXI or Wishbone with streams and DMA",
+    )
+    result.add_argument(
+        "--registers",
+        action="store_true",
+        help="also write the register map as HTML, IP-XACT and PeakRDL's C header, into registers/",
+    )
     result.add_argument("--json", action="store_true", help="print a summary as JSON")
     result.add_argument("--version", action="version", version=f"blockcim {VERSION}")
     group = result.add_argument_group("parameters (each overrides --config)")
@@ -84,24 +99,31 @@ def configuration(arguments: argparse.Namespace) -> Params:
     return base.replace(**{name: value for name, value in given.items() if value is not None})
 
 
-def generate(params: Params, view: str, target: Path) -> dict[str, str]:
+def generate(
+    params: Params, view: str, target: Path, top: str = "core", *, with_registers: bool = False
+) -> dict[str, str | bytes]:
     """Emit, document and write one bundle; returns its files. Raises `ConfigError`."""
     bundle.check_target(target)
+    if with_registers:
+        registers.require()
     # Not at the top: it loads Amaranth, which --help and errors need not wait for.
     from gen import emit
 
-    files = bundle.contents(params, view, emit.emit(params, view))
+    verilog = emit.emit(params, view, top)
+    files = bundle.contents(params, view, verilog, with_registers=with_registers)
     bundle.write(target, files)
     return files
 
 
-def _summary(params: Params, view: str, target: Path, files: dict[str, str], wall: float) -> dict:
+def _summary(
+    params: Params, view: str, target: Path, files: dict[str, str | bytes], wall: float
+) -> dict:
     return {
         "dir": str(target),
         "config_hash": hash_text(params),
         "view": view,
         "params": params.as_dict(),
-        "files": {name: len(text.encode()) for name, text in files.items()},
+        "files": {name: len(bundle.encoded(content)) for name, content in files.items()},
         "wall_s": round(wall, 3),
     }
 
@@ -113,7 +135,9 @@ def main(argv: list[str] | None = None) -> int:
         params = configuration(arguments)
         target = Path(arguments.output)
         start = time.perf_counter()
-        files = generate(params, arguments.view, target)
+        files = generate(
+            params, arguments.view, target, arguments.top, with_registers=arguments.registers
+        )
         wall = time.perf_counter() - start
     except ConfigError as error:
         print(f"gen: error: {error}", file=sys.stderr)
@@ -121,6 +145,6 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.json:
         print(json.dumps(_summary(params, arguments.view, target, files, wall), indent=2))
     else:
-        size = sum(len(text.encode()) for text in files.values())
+        size = sum(len(bundle.encoded(content)) for content in files.values())
         print(f"{target}: {len(files)} files, {size} bytes, configuration {hash_text(params)}")
     return 0

@@ -140,8 +140,9 @@ def _parameters(params: Params) -> str:
 
 def _ports(verilog: dict[str, str]) -> str:
     parts = []
-    # The simulation top is a test bench around the hardware, not a part of it.
-    for module in tops([text for name, text in verilog.items() if not name.endswith("_sim.v")]):
+    # The simulation top is a test bench around the hardware; of the macro's views, one hides what the other uses.
+    inner = ("_sim.v", "_macro_structural.v", "_macro_behavioural.v")
+    for module in tops([text for name, text in verilog.items() if not name.endswith(inner)]):
         rows = [(port.name, port.direction, port.width) for port in module.ports]
         parts.append(f"Module `{module.name}`:\n\n" + table(("port", "direction", "bits"), rows))
     return "\n".join(parts)

@@ -1,6 +1,7 @@
 """`ISA.md` and `REGISTERS.md` for one configuration, from the tables in `rtl.spec`."""
 
 import inspect
+from enum import IntEnum
 
 from gen.describe import hash_text, member_docs, table
 from rtl.spec import isa, numeric, regmap
@@ -70,9 +71,14 @@ def _constants() -> str:
     )
 
 
+def _codes(codes: type[IntEnum], nothing: str) -> list[tuple]:
+    """Value, name and meaning of each code; `nothing` is what 0 means."""
+    docs = member_docs(codes)
+    return [(code.value, code.name, docs.get(code.name, nothing)) for code in codes]
+
+
 def _errors() -> str:
-    docs = member_docs(isa.Error)
-    rows = [(e.value, e.name, docs.get(e.name, "no error")) for e in isa.Error]
+    rows = _codes(isa.Error, "no error")
     return (
         "The first error stops the program; its code is in register ERROR and the pc of the "
         "instruction in ERROR_PC until they are cleared.\n\n"
@@ -83,7 +89,7 @@ def _errors() -> str:
 def register_table() -> str:
     """The register map as a table, one row a register and one a field."""
     rows: list[tuple] = []
-    for register in regmap.REGISTERS:
+    for register in regmap.ON_BUS.values():
         offset = f"0x{4 * register.address:02x}"
         rows.append((offset, register.name, register.access, "31:0", register.doc))
         for name, first, count, doc in register.bits:
@@ -92,12 +98,13 @@ def register_table() -> str:
 
 
 def register_reference(params: Params) -> str:
-    """The registers of a core, with the constants that this configuration has in them."""
+    """The registers of a core and of the peripheral, with the constants that this configuration has in them."""
     return "\n".join(
         [
             f"# Registers, configuration {hash_text(params)}\n",
             "Registers have 32 bits; offsets are in bytes. Access: ro read-only, wo write-only, "
-            "rw both.\n",
+            f"rw both. Those below 0x{4 << regmap.ADDRESS_BITS:02x} are a core's, the others the "
+            "peripheral's around it, on a bus.\n",
             register_table(),
             "## Constants\n",
             table(
@@ -105,5 +112,8 @@ def register_reference(params: Params) -> str:
                 [("ID", f"0x{regmap.MAGIC:08x}"), ("CONFIG_HASH", hash_text(params))],
             ),
             "Error codes are listed in ISA.md.\n",
+            "## Faults\n",
+            "Values of register FAULT:\n",
+            table(("code", "name", "meaning"), _codes(regmap.Fault, "no fault")),
         ]
     )

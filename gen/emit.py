@@ -10,6 +10,7 @@ from pathlib import Path
 import amaranth
 from amaranth.back import verilog
 
+from gen.banner import headed
 from rtl.bus import OnAxi, OnWishbone
 from rtl.chip import Chip
 from rtl.core import Core
@@ -82,7 +83,7 @@ def emit(params: Params, view: str = "both", top: str = "core", **options) -> di
         texts[f"blockcim_{top}.v"] = component_verilog(component, f"blockcim_{top}")
     if top == "soc":
         texts["blockcim_ram.v"] = render("ram", {})
-    return texts
+    return headed(texts, params)
 
 
 def simulation(params: Params) -> str:

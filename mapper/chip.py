@@ -26,7 +26,7 @@ from rtl.spec.params import ConfigError, Params
 
 from . import program
 from .bounds import efficiency
-from .chipcycles import ChipPacket, ChipTiming, Host, Script, run_chip
+from .chipcycles import ChainCore, ChipPacket, ChipTiming, Host, Script, run_chip
 from .compile import Compiler
 from .graph import Workload
 from .program import Program, StreamPacket
@@ -96,9 +96,10 @@ def compile_chip(compiler: Compiler, workloads: list[Workload]) -> Chip:
     _unify(compiler, workloads)
     programs = [compiler.compile(work) for work in workloads]
     params = programs[0].params
+    encoded = time.perf_counter()
     timing = time_chip(programs)
     made = Chip(params, programs, timing)
-    made.report = _report(made, time.perf_counter() - start)
+    made.report = _report(made, encoded - start, time.perf_counter() - encoded)
     return made
 
 
@@ -118,14 +119,18 @@ def time_chip(programs: list[Program]) -> ChipTiming:
     return run_chip(params, _instructions(programs, params), Host(params, _needs(programs)))
 
 
-def replay_chip(made: Chip, stall_in=(), stall_out=()) -> ChipTiming:
+def replay_chip(
+    made: Chip, stall_in=(), stall_out=(), model: type[ChainCore] = ChainCore
+) -> ChipTiming:
     """How long it takes with the packets in their order, streams stalled or not (patterns as for `CycleModel`)."""
     packets = [
         (core, packet.words, after)
         for (core, packet), after in zip(made.packets(), made.timing.after, strict=True)
     ]
     host = Script(made.params, packets, stall_in)
-    return run_chip(made.params, _instructions(made.cores, made.params), host, stall_out)
+    return run_chip(
+        made.params, _instructions(made.cores, made.params), host, stall_out, model=model
+    )
 
 
 def _instructions(programs: list[Program], params: Params) -> list[Iterable[Instr]]:
@@ -161,8 +166,8 @@ def _needs(programs: list[Program]) -> list[list[ChipPacket]]:
     return result
 
 
-def _report(made: Chip, wall: float) -> dict:
-    """The report of the whole chip: sums over cores, the busiest of them for the bound."""
+def _report(made: Chip, wall: float, predicting: float) -> dict:
+    """The report of the whole chip: sums over cores, the busiest of them for the bound; times in seconds."""
     reports = [core.report for core in made.cores]
 
     def total(name: str):
@@ -190,6 +195,7 @@ def _report(made: Chip, wall: float) -> dict:
         "that it depends on has left the chip",
         **dict.fromkeys(RUN_KEYS),
         "wall_s": wall,
+        "wall_predict_s": predicting,
         "notes": made.cores[-1].workload.notes,
     }
 

@@ -46,9 +46,10 @@ class ChipTiming:
     after: list[int] = field(default_factory=list)
     sent: list[tuple[int, int]] = field(default_factory=list)
     busy: list[dict[str, int]] = field(default_factory=list)
+    models: list["ChainCore"] = field(default_factory=list, repr=False, compare=False)
 
 
-class _Core(CycleModel):
+class ChainCore(CycleModel):
     """A core whose streams end at a link, which says each cycle what is there and whether there is room."""
 
     def __init__(self, params: Params):
@@ -121,8 +122,8 @@ def _stepping(model: CycleModel, program: Iterable[Instr]) -> Iterator[bool]:
 class _Station:
     """A core and its link."""
 
-    def __init__(self, number: int, params: Params, program: Iterable[Instr]):
-        self.number, self.model = number, _Core(params)
+    def __init__(self, number: int, model: ChainCore, program: Iterable[Instr]):
+        self.number, self.model = number, model
         self.steps = _stepping(self.model, program)
         self.queue: list[_Beat] = []
         self.inside = ""  #: `past` or `own` while such a packet is on its way out
@@ -259,12 +260,14 @@ def run_chip(
     host: Host,
     stall_out: Sequence[int] = (),
     limit: int = 100_000_000,
+    model: type[ChainCore] = ChainCore,
 ) -> ChipTiming:
     """The cycles of a chip whose cores run `programs` (in order of issue, without HALT) on what a host offers.
 
-    `stall_out` as for `CycleModel`. Raises `ConfigError` when a core waits for something that never comes.
+    `stall_out` as for `CycleModel`; `model` is that of a core, one that notes what happens for example. Raises
+    `ConfigError` when a core waits for something that never comes.
     """
-    stations = [_Station(k, params, program) for k, program in enumerate(programs)]
+    stations = [_Station(k, model(params), program) for k, program in enumerate(programs)]
     stalls = [bool(x) for x in stall_out]
     cycle = still = 0
     while True:
@@ -289,6 +292,7 @@ def run_chip(
     timing = host.timing
     timing.cores = [s.model.cycle for s in stations]
     timing.busy = [s.model.busy for s in stations]
+    timing.models = [s.model for s in stations]
     timing.cycles = cycle
     return timing
 

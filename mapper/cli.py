@@ -168,7 +168,6 @@ def _show(args: argparse.Namespace, programs: list[Program]) -> None:
             f"{r['utilization']:.1%} full, {r['instructions']} instructions, "
             f"{r['cycles_predicted']} cycles for {r['tokens']} tokens -> {_directory(args, program)}"
         )
-        assert program.placement is not None  # only one that is read from its files has none
         found = fill.of(program.workload.segments, program.placement)
         if found.arrays > found.arrays_bound:
             print(f"  its granules fill {found.arrays_bound} arrays; {found.why()}")

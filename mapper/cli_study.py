@@ -21,8 +21,9 @@ examples:
   python -m mapper study -o build/study        # table, JSON and pictures too
 
 Figures: 2b, parameters and FLOPs; 6, arrays and utilisation; fill, what awkward sizes leave empty and why (why: in the
-JSON and Markdown): shapes only, seconds. 7, latency and energy: layers of random weights are compiled and executed
-(`python -m sim run`), a minute or two; with analog prices on analog arrays. 8, cycles by converters of an array.
+JSON and Markdown); claims, what the abstract says, pass or fail: shapes only, seconds. 7, latency and energy: layers of
+random weights are compiled and executed (`python -m sim run`), a minute or two; with analog prices on analog arrays.
+8, cycles by converters of an array.
 """
 
 
@@ -36,7 +37,7 @@ def add_parser(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add.add_argument("--figures", metavar="LIST", help="2b, 6, 7, 8, fill; default: all")
+    add.add_argument("--figures", metavar="LIST", help="2b, 6, 7, 8, fill, claims; default: all")
     add.add_argument("--models", metavar="LIST", help="default: the three of the paper")
     add.add_argument(
         "--simulator", default="iss", help="what executes layers: iss (default), verilator, icarus"
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     figures = args.figures.split(",") if args.figures else list(study.FIGURES)
     models = args.models.split(",") if args.models else list(study.TOKENS)
     rows = study.rows(figures, models, study.Setup(args.simulator, args.cost, _progress, args.adcs))
-    text = json.dumps([{**asdict(r), "deviation": r.deviation} for r in rows], indent=1)
+    text = json.dumps(list(map(_values, rows)), indent=1)
     if args.output:
         folder = Path(args.output)
         for figure in figures:
@@ -71,6 +72,10 @@ def run(args: argparse.Namespace) -> None:
         print(f"-> {args.output}")
 
 
+def _values(row) -> dict:
+    return {**asdict(row), "deviation": row.deviation, "passes": row.passes}
+
+
 def _progress(jobs: list) -> Iterable:
     return tqdm(jobs, desc="layers", unit="run", disable=not sys.stderr.isatty(), leave=False)
 
@@ -78,6 +83,8 @@ def _progress(jobs: list) -> Iterable:
 def _cells(row) -> tuple[str, ...]:
     paper = "-" if row.paper is None else f"{row.paper:g}"
     deviation = "-" if row.deviation is None else f"{row.deviation:+.1%}"
+    if row.passes is not None:
+        paper, deviation = f"> {row.above:g}", "pass" if row.passes else "FAIL"
     ours = f"{row.ours:,.0f}" if row.ours >= 100 else f"{row.ours:.3f}"
     return row.figure, row.model, row.what, ours, paper, deviation
 

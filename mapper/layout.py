@@ -7,7 +7,7 @@ dense matrix. Tiles are numbered modulo `Params.tiles`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -277,6 +277,27 @@ class Placement:
     def used_tiles(self) -> int:
         """Arrays that hold weights."""
         return len({tile for panel in self.panels for tile in panel.tiles(self.params)})
+
+    def as_dict(self) -> dict:
+        """JSON values; the parameters are kept elsewhere."""
+        return {
+            "strategy": self.strategy,
+            "tiles": self.params.tiles,
+            "panels": [{"role": p.role, **asdict(p)} for p in self.panels],
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict, params: Params) -> "Placement":
+        """What `as_dict` gave. Raises `KeyError` or `TypeError` for a name that is missing or unknown."""
+        return cls(values["strategy"], params, tuple(_panel(dict(v)) for v in values["panels"]))
+
+
+def _panel(values: dict) -> Panel | DensePanel:
+    if values["role"] == DENSE:
+        del values["role"]
+        return DensePanel(**values)
+    columns = [Column(**{**c, "rots": tuple(c["rots"])}) for c in values.pop("columns")]
+    return Panel(**{**values, "columns": tuple(columns), "shifts": tuple(values["shifts"])})
 
 
 def input_map(role: str, matrix, granule: int) -> InputMap:

@@ -10,13 +10,15 @@
 | stream/input.bin | input stream words, elements packed low first |
 | stream/after.bin | u32 per input word: output words that leave before it is offered |
 | packets.json | packets of both streams in order, segments and matrices by name |
-| matrices.npz, inputs.npz | integer factors and inputs, for the golden model |
+| matrices.npz, inputs.npz | constants of factors, and inputs, for the golden model |
 | placement.json, occupancy.svg, report.json | where everything is, drawn, and what it costs |
 
-Everything is little endian.
+Weights are stored once: the golden model's factors are read from the arrays by placement.json, and must then have the
+digests that packets.json keeps of the factors that were compiled. Everything is little endian.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -33,13 +35,14 @@ from rtl.spec.isa import Instr, decode, encode, listing, width
 from rtl.spec.params import ISA_VERSION, ConfigError, Params
 
 from .graph import Factor, Matrix, Segment, Workload
+from .image import fill_blocks, read_blocks
 from .layout import Placement
 
 MAGIC = b"BCIM"
 #: magic, version, bytes per instruction, config hash, instructions.
 HEADER = struct.Struct("<4sHHII")
 
-_FACTOR_ARRAYS = ("blocks", "bias", "mult", "shift")
+_FACTOR_ARRAYS = ("bias", "mult", "shift")
 _MATRIX_VALUES = (
     "name",
     "layer",
@@ -81,8 +84,8 @@ class Program:
     input_packets: list[StreamPacket]
     output_packets: list[StreamPacket]
     workload: Workload
+    placement: Placement
     report: dict = field(default_factory=dict)
-    placement: Placement | None = None  #: None when loaded from a directory
     picture: str = ""  #: occupancy.svg
 
     @property
@@ -203,11 +206,10 @@ def write_files(program: Program, where: Path) -> None:
         "stream/input.bin": pack_elements(program.inputs, params).tobytes(),
         "stream/after.bin": program.after.astype("<u4").tobytes(),
         "packets.json": json_bytes(_packets(program)),
+        "placement.json": json_bytes(program.placement.as_dict()),
         "report.json": json_bytes(program.report),
         "occupancy.svg": program.picture.encode(),
     }
-    if program.placement is not None:
-        files["placement.json"] = json_bytes(placement_dict(program.placement))
     for name, data in files.items():
         (where / name).write_bytes(data)
     np.savez(where / "matrices.npz", allow_pickle=False, **_factor_arrays(program.workload))
@@ -217,15 +219,6 @@ def write_files(program: Program, where: Path) -> None:
 def json_bytes(value) -> bytes:
     """A value as indented JSON."""
     return (json.dumps(value, indent=1) + "\n").encode()
-
-
-def placement_dict(placement: Placement) -> dict:
-    """The placement as JSON values."""
-    return {
-        "strategy": placement.strategy,
-        "tiles": placement.params.tiles,
-        "panels": [{"role": p.role, **asdict(p)} for p in placement.panels],
-    }
 
 
 def _packets(program: Program) -> dict:
@@ -241,7 +234,7 @@ def _packets(program: Program) -> dict:
                 "layer": segment.layer,
                 "barrier": bool(work.barrier.get(segment.name, False)),
                 "matrices": [
-                    {n: getattr(m, n) for n in _MATRIX_VALUES} | {"factors": len(m.factors)}
+                    {n: getattr(m, n) for n in _MATRIX_VALUES} | {"factors": _blocks(m)}
                     for m in segment.matrices
                 ],
             }
@@ -250,6 +243,17 @@ def _packets(program: Program) -> dict:
         "inputs": [asdict(p) for p in program.input_packets],
         "outputs": [asdict(p) for p in program.output_packets],
     }
+
+
+def _blocks(matrix: Matrix) -> list[dict]:
+    """Shape and digest of the blocks of every factor: what is on the arrays is theirs, whoever put it there."""
+    return [
+        {
+            "shape": list(factor.shape),
+            "sha256": hashlib.sha256(read_blocks(matrix, n).tobytes()).hexdigest(),
+        }
+        for n, factor in enumerate(matrix.factors)
+    ]
 
 
 def _factor_arrays(work: Workload) -> dict[str, np.ndarray]:
@@ -285,6 +289,8 @@ def load(directory: str | Path) -> Program:
     try:
         packets = [[StreamPacket(**p) for p in info[key]] for key in ("inputs", "outputs")]
         work = _workload(info, where)
+        placement = Placement.from_dict(load_json(where / "placement.json"), params)
+        _fill(weights, work, placement, info, where)
     except (KeyError, TypeError) as error:
         raise ConfigError(f"{where / 'packets.json'}: {error} is missing or unknown") from None
     report = load_json(where / "report.json")
@@ -300,6 +306,7 @@ def load(directory: str | Path) -> Program:
         output_packets=packets[1],
         workload=work,
         report=report,
+        placement=placement,
         picture=picture.read_text(encoding="utf-8") if picture.exists() else "",
     )
 
@@ -318,6 +325,22 @@ def write_report(report: dict, directory: str | Path) -> None:
         raise ConfigError(f"{path}: {error.strerror}") from None
 
 
+def _fill(
+    weights: np.ndarray, work: Workload, placement: Placement, info: dict, where: Path
+) -> None:
+    """Blocks of all factors from the arrays. Raises `ConfigError` if they are not those that were compiled."""
+    try:
+        fill_blocks(weights, work.segments, placement)
+    except (IndexError, ValueError) as error:
+        raise ConfigError(f"{where / 'placement.json'}: {error}") from None
+    for segment, values in zip(work.segments, info["segments"], strict=True):
+        for matrix, known in zip(segment.matrices, values["matrices"], strict=True):
+            if _blocks(matrix) != known["factors"]:
+                raise ConfigError(
+                    f"{where / 'weights/weights.bin'}: {matrix.name}: weights are not those that were compiled"
+                )
+
+
 def _workload(info: dict, where: Path) -> Workload:
     factors = _npz(where / "matrices.npz")
     segments = []
@@ -325,8 +348,11 @@ def _workload(info: dict, where: Path) -> Workload:
         matrices = []
         for m, values in enumerate(segment["matrices"]):
             parts = tuple(
-                Factor(*(factors[f"{s}.{m}.{f}.{name}"] for name in _FACTOR_ARRAYS))
-                for f in range(values["factors"])
+                Factor(
+                    np.zeros(known["shape"], np.int8),
+                    *(factors[f"{s}.{m}.{f}.{name}"] for name in _FACTOR_ARRAYS),
+                )
+                for f, known in enumerate(values["factors"])
             )
             rest = {n: values[n] for n in _MATRIX_VALUES}
             matrices.append(Matrix(factors=parts, **rest))

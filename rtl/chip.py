@@ -133,5 +133,7 @@ class Chip(wiring.Component):
             o_irq=irq,
             o_busy=busy,
             i_soft_reset=Const(0),
+            o_in_busy=Signal(name=f"in_busy{k}"),
+            o_halted=Signal(name=f"halted{k}"),
         )
         return read, irq, busy | waiting

@@ -33,6 +33,13 @@ class WordsToBeats(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        if self.words == 1:
+            m.d.comb += [
+                self.out_valid.eq(self.in_valid),
+                self.out_data.eq(self.in_data),
+                self.in_ready.eq(self.out_ready),
+            ]
+            return m
         at, kept = Signal(index_bits(self.words)), Signal(WORD * (self.words - 1))
         final = at == self.words - 1
         m.d.comb += [
@@ -42,9 +49,8 @@ class WordsToBeats(wiring.Component):
         ]
         with m.If(self.in_valid & self.in_ready):
             m.d.sync += at.eq(Mux(final, 0, at + 1))
-            if self.words > 1:
-                with m.If(~final):
-                    m.d.sync += kept.word_select(at, WORD).eq(self.in_data)
+            with m.If(~final):
+                m.d.sync += kept.word_select(at, WORD).eq(self.in_data)
         return m
 
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from mapper import chip as chip_files
 from mapper import program as program_files
+from mapper.atomic import write_text
 from mapper.chip import Chip, replay_chip, routes
-from mapper.chipcycles import ChipTiming
+from mapper.chipcycles import ChainCore, ChipTiming
 from mapper.cost import Table, cost
 from mapper.cycles import CycleModel
 from mapper.events import Events
@@ -19,6 +20,7 @@ from rtl.spec.regmap import MAGIC
 
 from .execute import Outcome, boot_program, busy_counters, compare, extended
 from .iss import Iss
+from .timeline import ChainRecorder, Span, chrome_trace
 
 
 class _Untimed(CycleModel):
@@ -51,12 +53,22 @@ def run_cores(made: Chip) -> tuple[list[np.ndarray], Events]:
     return result, events
 
 
+def spans_by_core(made: Chip, timing: ChipTiming) -> dict[str, list[Span]]:
+    """What the units of each core did in a run with `ChainRecorder`, by the core's name."""
+    return {
+        f"core {n}, layer {core.workload.layer}": model.spans
+        for n, (core, model) in enumerate(zip(made.cores, timing.models, strict=False))
+        if isinstance(model, ChainRecorder)
+    }
+
+
 def execute(
     directory: str | Path,
     simulator: str = "verilator",
     *,
     stalls: np.ndarray | None = None,
     dump: Path | None = None,
+    trace: Path | None = None,
     prices: Table | None = None,
 ) -> Outcome:
     """Run a chip directory and compare; the report in the directory is extended.
@@ -69,7 +81,8 @@ def execute(
         prices.check(made.params)
     pattern = np.zeros(0, np.uint8) if stalls is None else stalls
     start = time.perf_counter()
-    timing = replay_chip(made, pattern & 1, pattern >> 1 & 1)
+    model = ChainRecorder if trace else ChainCore
+    timing = replay_chip(made, pattern & 1, pattern >> 1 & 1, model)
     (outputs, events), cycles = run_cores(made), timing.cycles
     events.cycles = cycles
     wall, busy = time.perf_counter() - start, timing.busy
@@ -87,6 +100,8 @@ def execute(
         simulator, cycles, timing.cycles, checked, wrong, differing, wall, total, events
     )
     outcome.differs = bool(differing)
+    if trace is not None:
+        write_text(trace, chrome_trace(spans_by_core(made, timing)))
     if prices is not None:
         outcome.cost = cost(events, prices, made.params)
     if stalls is None:

@@ -54,7 +54,12 @@ def _add_run(commands) -> None:
     run.add_argument("--seed", type=int, default=0, help="seed of the stalls (default: 0)")
     run.add_argument("--front-door", action="store_true", help="weights through the stream")
     run.add_argument("--view", default="behavioural", choices=("behavioural", "structural"))
-    run.add_argument("--dump", type=Path, metavar="FILE", help="write waves (FST)")
+    run.add_argument(
+        "--dump",
+        type=Path,
+        metavar="FILE",
+        help="write waves (.fst or .vcd), and a list of signals for GTKWave",
+    )
     run.add_argument(
         "--trace", type=Path, metavar="FILE", help="write the timeline (JSON, for ui.perfetto.dev)"
     )
@@ -65,9 +70,12 @@ def _add_run(commands) -> None:
 
 def _add_report(commands) -> None:
     report = commands.add_parser(
-        "report", help="one HTML page about a program: numbers, bounds, timeline, cost, occupancy"
+        "report",
+        help="one HTML page about a program or a chip: numbers, bounds, timeline, cost, occupancy",
     )
-    report.add_argument("directory", metavar="DIR", help="program directory of `mapper compile`")
+    report.add_argument(
+        "directory", metavar="DIR", help="program or chip directory of `mapper compile`"
+    )
     report.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="default: DIR/report.html"
     )
@@ -174,18 +182,21 @@ def _run_chip(args, stalls, prices):
 
     if args.front_door or args.view == "structural":
         raise ConfigError("chip: weights come through the back door of the behavioural view only")
-    if args.trace is not None:
-        raise ConfigError("trace: is of one core; run a program directory of one layer")
     return chip.execute(
-        args.directory, args.simulator, stalls=stalls, dump=args.dump, prices=prices
+        args.directory,
+        args.simulator,
+        stalls=stalls,
+        dump=args.dump,
+        trace=args.trace,
+        prices=prices,
     )
 
 
 def _report(args) -> None:
-    from .page import write
-
     if is_chip(args.directory):
-        raise ConfigError(f"{args.directory}: is a chip; a page is of one core: core_00, ...")
+        from .chippage import write
+    else:
+        from .page import write
     output = args.output or Path(args.directory) / "report.html"
     write(args.directory, output, args.cost)
     print(f"-> {output}")

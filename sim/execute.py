@@ -116,7 +116,7 @@ def execute(
     stalls : stall pattern of the streams, see sim/runner.py; the ISS gets the same
     front_door : load the weights through the stream instead of the back door
     view : structural or behavioural macro
-    dump : file for the waves (FST)
+    dump : file for the waves (.fst or .vcd), see sim/waves.py
     trace : file for the timeline of all units (JSON, see sim/timeline.py)
     prices : what events cost, see mapper/cost.py
 
@@ -146,7 +146,7 @@ def execute(
     checked, wrong, first = compare(program, outputs)
     if trace is not None:
         title = f"{program.report['model']} layer {program.report['layer']}, {program.report['strategy']}"
-        write_text(trace, chrome_trace(reference.spans, title))
+        write_text(trace, chrome_trace({title: reference.spans}))
     events = reference.events
     outcome = Outcome(
         simulator, cycles, reference.cycles, checked, wrong, first, wall, busy, events

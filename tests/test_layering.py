@@ -1,4 +1,4 @@
-"""Imports point one way: rtl.spec <- rtl <- gen; rtl.spec <- mapper <- sim <- firmware; sim may run gen."""
+"""Imports point one way: rtl.spec <- rtl <- gen; rtl.spec <- mapper <- sim <- firmware; both may run gen."""
 
 import ast
 import sys
@@ -15,9 +15,11 @@ RULES = {
     "rtl.spec": (("rtl.spec",), True),
     "rtl": (("rtl",), False),
     "gen": (("rtl", "gen"), False),
+    # The commands of an installation: the top of everything.
+    "gen.package": (("gen.cli", "mapper.cli", "sim.cli", "firmware.cli"), False),
     "mapper": (("rtl.spec", "mapper"), False),
     "sim": (("rtl.spec", "mapper", "sim", "gen"), False),
-    "firmware": (("rtl.spec", "mapper", "sim", "firmware"), False),
+    "firmware": (("rtl.spec", "mapper", "sim", "gen", "firmware"), False),
 }
 PACKAGES = ("rtl", "gen", "mapper", "sim", "firmware")
 #: Third-party packages that a package must not import.
@@ -25,7 +27,7 @@ BANNED = {
     "mapper": ("amaranth", "cocotb"),
     "sim": ("amaranth",),
     "rtl": ("cocotb", "torch"),
-    "firmware": ("amaranth", "cocotb", "torch"),
+    "firmware": ("amaranth", "torch"),
 }
 
 
@@ -94,7 +96,8 @@ def test_imports_point_one_way(path: Path):
         ("sim.iss", "import rtl.tile"),
         ("sim.iss", "import amaranth"),
         ("sim.iss", "from firmware import image"),
-        ("firmware.image", "from gen import emit"),
+        ("firmware.image", "from rtl import core"),
+        ("firmware.image", "import amaranth"),
     ],
 )
 def test_planted_violation_is_found(name: str, line: str):

@@ -95,6 +95,35 @@ def test_waves_are_written(need, directory, tmp_path):
     dump = tmp_path / "waves.fst"
     execute(directory, need("icarus"), dump=dump)
     assert dump.stat().st_size > 1000
+    assert dump.with_suffix(".gtkw").read_text().startswith(f'[dumpfile] "{dump}"')
+
+
+@pytest.mark.parametrize(
+    "simulator",
+    [
+        pytest.param("icarus", marks=pytest.mark.icarus),
+        pytest.param("verilator", marks=pytest.mark.verilator),
+    ],
+)
+def test_listed_signals_are_in_the_dump(need, directory, tmp_path, simulator):
+    dump = tmp_path / "waves.vcd"
+    execute(directory, need(simulator), dump=dump)
+    listed = {s for s in dump.with_suffix(".gtkw").read_text().split() if s.startswith("blockcim")}
+    assert len(listed) > 15 and listed <= vcd_signals(dump.read_text())
+
+
+def vcd_signals(text: str) -> set[str]:
+    """Full names, with ranges, of the signals in a VCD file."""
+    found, scope = set(), []
+    for line in text.split("$enddefinitions")[0].splitlines():
+        words = line.split()
+        if words[:1] == ["$scope"]:
+            scope.append(words[2])
+        elif words[:1] == ["$upscope"]:
+            scope.pop()
+        elif words[:1] == ["$var"]:
+            found.add(".".join([*scope, "".join(words[4:-1])]))
+    return found
 
 
 @pytest.mark.icarus

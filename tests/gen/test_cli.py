@@ -21,6 +21,9 @@ DOCUMENTS = {
     "DATASHEET.md",
     "params.toml",
     "manifest.json",
+    "blockcim.rdl",
+    "blockcim.core",
+    "testbench/selftest.v",
 }
 
 
@@ -29,7 +32,7 @@ def emitter(monkeypatch):
     """Replace the emitter by a fast one; returns the calls it got."""
     calls = []
 
-    def emit(params, view):
+    def emit(params, view, top):
         calls.append((params, view))
         return {"top.v": f"module top(input wire [{params.lanes - 1}:0] x); endmodule\n"}
 
@@ -41,7 +44,8 @@ def emitter(monkeypatch):
 
 
 def snapshot(directory) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in sorted(directory.iterdir())}
+    files = sorted(p for p in directory.rglob("*") if p.is_file())
+    return {p.relative_to(directory).as_posix(): p.read_bytes() for p in files}
 
 
 def fails(capsys, *arguments) -> str:
@@ -60,7 +64,7 @@ def test_writes_a_bundle(emitter, tmp_path, capsys):
     assert emitter == [(Params(rows=64, cols=64), "structural")]
     assert set(snapshot(out)) == DOCUMENTS | {"top.v"}
     assert Params.from_toml(out / "params.toml") == Params(rows=64, cols=64)
-    assert "8 files" in capsys.readouterr().out
+    assert f"{len(DOCUMENTS) + 1} files" in capsys.readouterr().out
     assert [p.name for p in out.parent.iterdir()] == ["out"]
 
 
@@ -122,6 +126,7 @@ def test_every_parameter_is_an_option(emitter, tmp_path):
         (["--view", "fast"], "--view: invalid choice: 'fast'"),
         (["--config", "huge"], "'huge' is neither a TOML file nor a preset"),
         (["--config", "none/x.toml"], "none/x.toml: no such file"),
+        (["--top", "pcie"], "--top: invalid choice: 'pcie'"),
         (["--tree", "wallace"], "tree: 'wallace' is not one of shared, full"),
         (["-o"], "expected one argument"),
     ],
@@ -131,6 +136,25 @@ def test_bad_arguments(arguments, message, emitter, tmp_path, monkeypatch, capsy
     assert re.search(message, fails(capsys, *arguments))
     assert not emitter
     assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_peakrdl_is_named_before_anything_is_emitted(
+    emitter, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "peakrdl_html", None)
+    line = fails(capsys, "--registers", "-o", tmp_path / "out")
+    assert "needs peakrdl_html; pip install 'blockcim[registers]'" in line
+    assert not emitter and list(tmp_path.iterdir()) == []
+
+
+def test_registers_are_written_when_asked(emitter, tmp_path):
+    pytest.importorskip("peakrdl_html", reason="pip install peakrdl")
+    assert main(["--config", "tiny", "--registers", "-o", str(tmp_path / "out")]) == 0
+    files = snapshot(tmp_path / "out")
+    assert {"registers/blockcim.xml", "registers/html/index.html"} <= set(files)
+    manifest = json.loads(files["manifest.json"])
+    assert set(manifest["files"]) == set(files) - {"manifest.json"}
+    assert "peakrdl-html" in manifest["versions"]
 
 
 def test_bad_toml_names_the_file(emitter, tmp_path, capsys):
@@ -175,7 +199,7 @@ def test_failed_emission_leaves_the_old_bundle(emitter, tmp_path, monkeypatch, c
     capsys.readouterr()
     before = snapshot(out)
 
-    def emit(params, view):
+    def emit(params, view, top):
         raise ConfigError("tiles: too many")
 
     monkeypatch.setattr(sys.modules["gen.emit"], "emit", emit)
@@ -191,7 +215,7 @@ def test_failed_write_leaves_the_old_bundle(emitter, tmp_path, monkeypatch, caps
     before = snapshot(out)
     # A file name that the file system refuses fails half way through.
     monkeypatch.setattr(
-        sys.modules["gen.emit"], "emit", lambda params, view: {"a.v": "", "x" * 300: ""}
+        sys.modules["gen.emit"], "emit", lambda params, view, top: {"a.v": "", "x" * 300: ""}
     )
     assert "File name too long" in fails(capsys, "-o", out)
     assert snapshot(out) == before

@@ -53,7 +53,8 @@ def test_isa_reference_is_complete(params):
 @presets
 def test_register_reference_is_complete(params):
     cells = rows_of(register_reference(params))
-    for register in regmap.REGISTERS:
+    assert all([str(f.value), f.name] in [row[:2] for row in cells] for f in regmap.Fault)
+    for register in regmap.ON_BUS.values():
         head = [f"0x{4 * register.address:02x}", register.name, register.access, "31:0"]
         assert any(row[:4] == head for row in cells)
         for name, first, count, _ in register.bits:
@@ -73,6 +74,17 @@ def test_datasheet_lists_parameters_ports_and_registers(params):
     assert "Module `blockcim`" in text
     assert "| q | output | 8 |" in text
     assert "CONFIG_HASH" in text
+
+
+def test_ports_are_those_of_the_top_alone():
+    core = "module blockcim_core(input a); blockcim_macro m(a); endmodule"
+    views = {
+        "structural": "module blockcim_macro(input a); part p(a); endmodule module part(input a); endmodule",
+        "behavioural": "module blockcim_macro(input a); endmodule",
+    }
+    verilog = {f"blockcim_macro_{view}.v": text for view, text in views.items()}
+    text = datasheet(Params(), {"blockcim_core.v": core, **verilog})
+    assert re.findall(r"^Module `(\w+)`", text, re.M) == ["blockcim_core"]
 
 
 @presets

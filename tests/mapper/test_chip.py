@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ from mapper import chip
 from mapper.chipcycles import ChipPacket, Host, run_chip
 from mapper.cli import main
 from mapper.compile import Compiler
+from mapper.cycles import random_stalls
 from mapper.schedule import replay
 from rtl.spec.isa import Op, make
 from rtl.spec.params import ConfigError, Params
 from sim import chip as simulated
+from sim.timeline import ChainRecorder, kind_of
 from tests.mapper import chips, programs
 
 PARAMS = Params(rows=16, cols=16, granule=4, lanes=8, cores=3)
@@ -153,17 +156,48 @@ def test_a_core_alone_runs_on_the_iss_only(made, tmp_path, capsys):
     assert sim(["run", core, "--simulator", "icarus"]) == 2
     assert "is one core of a chip" in capsys.readouterr().err
     assert sim(["report", core]) == 0
-    assert sim(["report", str(tmp_path / "c")]) == 2
-    assert "a page is of one core" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", ["--front-door", "--trace=t.json"])
-def test_what_a_chip_cannot(made, tmp_path, capsys, option):
+def test_what_a_chip_cannot(made, tmp_path, capsys):
     from sim.cli import main as sim
 
     chip.write(made, tmp_path / "c")
-    assert sim(["run", str(tmp_path / "c"), "--simulator", "iss", option]) == 2
+    assert sim(["run", str(tmp_path / "c"), "--simulator", "iss", "--front-door"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_timeline_of_a_chip_adds_up_to_the_busy_counters(seed):
+    """Passes, drains and streams of every core, with stalls; noting them changes no cycle."""
+    made = chips.random_chip(seed, 3, 2)
+    stalls = random_stalls(seed), random_stalls(seed + 1)
+    plain, seen = chip.replay_chip(made, *stalls), chip.replay_chip(made, *stalls, ChainRecorder)
+    assert plain == seen
+    for core, model in zip(made.cores, seen.models, strict=False):
+        assert isinstance(model, ChainRecorder)
+        lengths = Counter()
+        for span in model.spans:
+            lengths[kind_of(span.unit)] += span.end - span.start
+        busy = model.busy
+        assert lengths["array"] == busy["pass_tiles"], core.workload.layer
+        assert lengths["stream in"] == busy["in"] and lengths["load"] == busy["load"]
+        assert lengths["drain"] == busy["drain"] and lengths["stream out"] == busy["out"]
+
+
+def test_page_and_trace_of_a_chip(made, tmp_path):
+    from sim.cli import main as sim
+
+    where, trace = tmp_path / "c", tmp_path / "t.json"
+    chip.write(made, where)
+    assert sim(["run", str(where), "--simulator", "iss", f"--trace={trace}"]) == 0
+    events = json.loads(trace.read_text())["traceEvents"]
+    named = {e["pid"]: e["args"]["name"] for e in events if e["name"] == "process_name"}
+    assert len(named) == len(made.cores) and named[0].startswith("core 0, layer ")
+    assert max(e["ts"] + e["dur"] for e in events if e["ph"] == "X") <= made.timing.cycles
+    assert sim(["report", str(where)]) == 0
+    page = (where / "report.html").read_text()
+    assert all(f">core {n}, layer" in page for n in range(len(made.cores)))
+    assert f"{made.timing.cycles:,}" in page and "src=" not in page and "href=" not in page
 
 
 def test_whole_model_from_the_command_line(tmp_path, capsys):

@@ -114,3 +114,14 @@ def test_converters_decide_between_sparsemap_and_densemap():
         for adcs in (4, 32)
     }
     assert found[4][0] > found[4][1] and found[32][0] < found[32][1]
+
+
+def test_claims_pass_or_fail():
+    """Of BERT-large everything holds; a bound that is not reached fails."""
+    rows = study.rows(["claims"], ["bert-large", "gpt2-medium"])
+    bert = [row for row in rows if row.model == "bert-large"]
+    assert len(bert) == 4 and all(row.passes for row in bert)
+    flops = {row.what: row for row in rows if row.model == "gpt2-medium" and "FLOPs" in row.what}
+    assert flops["FLOPs, prefill of 1024"].ours > flops["FLOPs, decode at 1024"].ours
+    assert not study.Row("claims", "m", "w", 3.9, above=4).passes
+    assert study.Row("2b", "m", "w", 3.9).passes is None

@@ -64,12 +64,27 @@ def test_first_mismatch_is_named(directory):
 
 
 def test_changed_weight_is_found(directory):
+    program = program_files.load(directory)
+    program.weights = -program.weights
+    assert compare(program, run_iss(program).outputs)[1] > 0
+
+
+def test_changed_weight_file_is_refused(directory):
     path = directory / "weights/weights.bin"
     weights = np.frombuffer(path.read_bytes(), np.int8).copy()
-    used = np.flatnonzero(weights)
-    weights[used] = -weights[used]
+    weights[np.flatnonzero(weights)[0]] ^= 1
     path.write_bytes(weights.tobytes())
-    assert execute(directory, "iss").mismatches > 0
+    with pytest.raises(ConfigError, match=r"weights\.bin: .*: weights are not those that were"):
+        execute(directory, "iss")
+
+
+def test_changed_placement_is_refused(directory):
+    path = directory / "placement.json"
+    values = json.loads(path.read_text())
+    values["panels"][0]["base"] += 1
+    path.write_text(json.dumps(values))
+    with pytest.raises(ConfigError, match="weights are not those that were compiled"):
+        execute(directory, "iss")
 
 
 @pytest.mark.parametrize(
@@ -79,6 +94,7 @@ def test_changed_weight_is_found(directory):
         (["run", "DIR", "--simulator", "spice"], "'spice' is not one of iss, verilator, icarus"),
         (["run", "DIR", "--simulator", "iss", "--stalls", "2"], "outside 0..1"),
         (["run", "DIR", "--simulator", "iss", "--dump", "x.fst"], "the ISS has no waves"),
+        (["run", "DIR", "--simulator", "icarus", "--dump", "x.txt"], "must end in .fst or .vcd"),
         (["verify", "DIR"], "not an emitted bundle"),
         (["main", "--strategy", "magic"], "'magic' is not one of"),
         (["paint"], "invalid choice"),

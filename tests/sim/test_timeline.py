@@ -53,7 +53,7 @@ def test_trace_has_a_row_for_each_unit_in_order():
         Span("drain 1", "DRAIN to rows", 8, 9, 2),
         Span("load", "LOAD", 1, 3, 0),
     ]
-    events = json.loads(chrome_trace(spans, "title"))["traceEvents"]
+    events = json.loads(chrome_trace({"title": spans}))["traceEvents"]
     names = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
     assert list(names.values()) == ["load", "array 2", "array 10", "drain 1", "stream out"]
     drawn = [(names[e["tid"]], e["ts"], e["dur"]) for e in events if e["ph"] == "X"]
