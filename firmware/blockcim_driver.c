@@ -298,6 +298,7 @@ static enum blockcim_code end(struct blockcim *core)
         return failed(core); /* DMA has met more output meanwhile */
     if (FIELD(fifo, FIFO_OUT_LEVEL))
         return fail(core, BLOCKCIM_RESULT_TOO_SMALL);
+    /* A beat may be longer than the FIFO, which is then empty although words are left. */
     if (FIELD(fifo, FIFO_IN_FREE) != core->has.fifo_words ||
         (core->run.input_words && !(core->how & BLOCKCIM_DMA)))
         return fail(core, BLOCKCIM_INPUT_LEFT);

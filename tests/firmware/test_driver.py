@@ -158,6 +158,15 @@ def test_random_programs_without_an_image(bench, how, seed):
     assert b.register("CYCLES") == result.cycles
 
 
+def test_polls_that_move_words_do_not_count(bench, one):
+    params, image = one
+    b = bench(params, pace=4)
+    opened = b.open(image)
+    b.core.polls = 2
+    assert b("boot", opened, COPY) == Code.OK
+    assert len(image.boot_input) > 2 * 2 * FIFO_WORDS  # more than the FIFO takes in so many polls
+
+
 @ways
 def test_poll_says_when_it_is_over(bench, one, how):
     params, image = one
