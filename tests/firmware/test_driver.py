@@ -583,6 +583,15 @@ def test_an_error_that_was_there_before(bench, one, how):
     recovers(b, opened, image, how)
 
 
+def test_every_run_sleeps_anew(bench, one):
+    params, image = one
+    b = bench(params, pace=1)
+    opened = booted(b, image)
+    for woken in (1, 2):
+        recovers(b, opened, image, DMA | INTERRUPT)
+        assert b.woken == woken
+
+
 def test_an_interrupt_that_comes_early(bench, one):
     """The handler lowers the line once; after that the driver does not sleep any more."""
     params, image = one
