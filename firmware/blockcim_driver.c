@@ -398,7 +398,6 @@ enum blockcim_code blockcim_boot(struct blockcim *core, const struct blockcim_im
                                  unsigned how)
 {
     enum blockcim_code code = accept(core, image);
-    core->image = NULL;
     if (code == BLOCKCIM_OK && image->boot.count) {
         code = blockcim_load(core, image->boot.words, image->boot.count, how);
         if (code == BLOCKCIM_OK) {

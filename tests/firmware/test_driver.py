@@ -255,7 +255,9 @@ def test_another_configuration_is_refused(bench, one):
     assert b("run_image", opened, None, None, 0, DMA) == Code.BAD_ARGUMENT
     b.model.values["CONFIG_HASH"] ^= 1
     opened = booted(b, image)
-    recovers(b, opened, image)
+    other = b.open(Image(**(vars(image) | {"config_hash": image.config_hash ^ 1})))
+    assert b("boot", other, DMA) == Code.BAD_CONFIG
+    recovers(b, opened, image)  # what was booted before is still in place
 
 
 def test_without_a_probe_nothing_is_accepted(bench, one):
@@ -539,7 +541,9 @@ def test_a_result_buffer_that_is_too_small(bench, how, pace):
         assert (np.array(output)[words:] == 77).all()
         assert (np.array(output)[:words] == image.output[:words]).all()
         assert b.core.fault in ((Fault.NONE, Fault.FULL) if how == DMA else (Fault.NONE,))
-    assert b("run_image", opened, None, None, 0, how) == Code.RESULT_TOO_SMALL
+    output, room = b.place(np.full(len(image.output), 77)), len(image.output) - 1
+    assert b("run_image", opened, None, output, room, how) == Code.RESULT_TOO_SMALL
+    assert (np.array(output) == 77).all()  # it did not even start
     recovers(b, opened, image, how)
 
 
