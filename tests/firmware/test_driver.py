@@ -42,7 +42,7 @@ def run(bench: Bench, opened, image: Image, how: int, words=None) -> np.ndarray:
 def recovers(bench: Bench, opened, image: Image, how: int = COPY) -> None:
     """The next run is right, without a reset by the caller."""
     assert (run(bench, opened, image, how) == image.output).all()
-    assert (bench.core.error, bench.core.fault) == (0, 0)
+    assert (bench.core.error, bench.core.error_pc, bench.core.fault) == (0, 0, 0)
 
 
 def job(bench: Bench, image: Image, **changes) -> Run:
@@ -529,9 +529,11 @@ def test_too_much_input(bench, one, how, more):
 
 @ways
 @pytest.mark.parametrize("pace", [2, 64])
-def test_a_result_buffer_that_is_too_small(bench, how, pace):
-    params, image = layer(3006)
-    assert len(image.output) > FIFO_WORDS  # a core whose output nobody takes waits
+@pytest.mark.parametrize("seed", [2009, 3006])
+def test_a_result_buffer_that_is_too_small(bench, how, pace, seed):
+    """The output of 3006 does not fit the FIFO: the core waits for somebody to take it."""
+    params, image = layer(seed)
+    assert (len(image.output) > FIFO_WORDS) == (seed == 3006)
     b = bench(params, pace=pace)
     opened = booted(b, image)
     for words in (0, len(image.output) - 1):
@@ -585,6 +587,14 @@ def test_an_error_that_was_there_before(bench, one, how):
     assert b.register("STATUS") == 4
     opened = booted(b, image, how)
     recovers(b, opened, image, how)
+
+
+def test_the_length_is_the_images(bench, one):
+    params, image = one
+    b = bench(params)
+    opened = booted(b, Image(**(vars(image) | {"length": 5})))
+    recovers(b, opened, image)
+    assert b.register("LEN") == 5
 
 
 def test_every_run_sleeps_anew(bench, one):
