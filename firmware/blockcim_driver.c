@@ -298,6 +298,7 @@ static enum blockcim_code end(struct blockcim *core)
         return failed(core); /* DMA has met more output meanwhile */
     if (FIELD(fifo, FIFO_OUT_LEVEL))
         return fail(core, BLOCKCIM_RESULT_TOO_SMALL);
+    /* A beat may be longer than the FIFO, which is then empty although words are left. */
     if (FIELD(fifo, FIFO_IN_FREE) != core->has.fifo_words ||
         (core->run.input_words && !(core->how & BLOCKCIM_DMA)))
         return fail(core, BLOCKCIM_INPUT_LEFT);
@@ -397,7 +398,6 @@ enum blockcim_code blockcim_boot(struct blockcim *core, const struct blockcim_im
                                  unsigned how)
 {
     enum blockcim_code code = accept(core, image);
-    core->image = NULL;
     if (code == BLOCKCIM_OK && image->boot.count) {
         code = blockcim_load(core, image->boot.words, image->boot.count, how);
         if (code == BLOCKCIM_OK) {

@@ -42,7 +42,7 @@ def run(bench: Bench, opened, image: Image, how: int, words=None) -> np.ndarray:
 def recovers(bench: Bench, opened, image: Image, how: int = COPY) -> None:
     """The next run is right, without a reset by the caller."""
     assert (run(bench, opened, image, how) == image.output).all()
-    assert (bench.core.error, bench.core.fault) == (0, 0)
+    assert (bench.core.error, bench.core.error_pc, bench.core.fault) == (0, 0, 0)
 
 
 def job(bench: Bench, image: Image, **changes) -> Run:
@@ -158,6 +158,15 @@ def test_random_programs_without_an_image(bench, how, seed):
     assert b.register("CYCLES") == result.cycles
 
 
+def test_polls_that_move_words_do_not_count(bench, one):
+    params, image = one
+    b = bench(params, pace=4)
+    opened = b.open(image)
+    b.core.polls = 2
+    assert b("boot", opened, COPY) == Code.OK
+    assert len(image.boot_input) > 2 * 2 * FIFO_WORDS  # more than the FIFO takes in so many polls
+
+
 @ways
 def test_poll_says_when_it_is_over(bench, one, how):
     params, image = one
@@ -246,7 +255,9 @@ def test_another_configuration_is_refused(bench, one):
     assert b("run_image", opened, None, None, 0, DMA) == Code.BAD_ARGUMENT
     b.model.values["CONFIG_HASH"] ^= 1
     opened = booted(b, image)
-    recovers(b, opened, image)
+    other = b.open(Image(**(vars(image) | {"config_hash": image.config_hash ^ 1})))
+    assert b("boot", other, DMA) == Code.BAD_CONFIG
+    recovers(b, opened, image)  # what was booted before is still in place
 
 
 def test_without_a_probe_nothing_is_accepted(bench, one):
@@ -518,9 +529,11 @@ def test_too_much_input(bench, one, how, more):
 
 @ways
 @pytest.mark.parametrize("pace", [2, 64])
-def test_a_result_buffer_that_is_too_small(bench, how, pace):
-    params, image = layer(3006)
-    assert len(image.output) > FIFO_WORDS  # a core whose output nobody takes waits
+@pytest.mark.parametrize("seed", [2009, 3006])
+def test_a_result_buffer_that_is_too_small(bench, how, pace, seed):
+    """The output of 3006 does not fit the FIFO: the core waits for somebody to take it."""
+    params, image = layer(seed)
+    assert (len(image.output) > FIFO_WORDS) == (seed == 3006)
     b = bench(params, pace=pace)
     opened = booted(b, image)
     for words in (0, len(image.output) - 1):
@@ -530,7 +543,9 @@ def test_a_result_buffer_that_is_too_small(bench, how, pace):
         assert (np.array(output)[words:] == 77).all()
         assert (np.array(output)[:words] == image.output[:words]).all()
         assert b.core.fault in ((Fault.NONE, Fault.FULL) if how == DMA else (Fault.NONE,))
-    assert b("run_image", opened, None, None, 0, how) == Code.RESULT_TOO_SMALL
+    output, room = b.place(np.full(len(image.output), 77)), len(image.output) - 1
+    assert b("run_image", opened, None, output, room, how) == Code.RESULT_TOO_SMALL
+    assert (np.array(output) == 77).all()  # it did not even start
     recovers(b, opened, image, how)
 
 
@@ -572,6 +587,23 @@ def test_an_error_that_was_there_before(bench, one, how):
     assert b.register("STATUS") == 4
     opened = booted(b, image, how)
     recovers(b, opened, image, how)
+
+
+def test_the_length_is_the_images(bench, one):
+    params, image = one
+    b = bench(params)
+    opened = booted(b, Image(**(vars(image) | {"length": 5})))
+    recovers(b, opened, image)
+    assert b.register("LEN") == 5
+
+
+def test_every_run_sleeps_anew(bench, one):
+    params, image = one
+    b = bench(params, pace=1)
+    opened = booted(b, image)
+    for woken in (1, 2):
+        recovers(b, opened, image, DMA | INTERRUPT)
+        assert b.woken == woken
 
 
 def test_an_interrupt_that_comes_early(bench, one):
