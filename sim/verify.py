@@ -16,6 +16,9 @@ from .iss import Iss
 from .random_program import random_program
 from .tools import find_icarus, find_verilator
 
+#: Tops of a bundle, outer ones first.
+TOPS = ("soc", "serial", "axi", "wishbone", "chip", "core")
+
 
 @dataclass
 class Check:
@@ -43,8 +46,7 @@ def lint(directory: Path, view: str) -> Check:
         if "_macro_" not in p.name or view in p.name
         if p.name != "blockcim_sim.v"
     ]
-    chip = (directory / "blockcim_chip.v").exists()
-    top = "blockcim_chip" if chip else "blockcim_core"
+    top = next(f"blockcim_{n}" for n in TOPS if (directory / f"blockcim_{n}.v").exists())
     command = [str(tool.path), "--lint-only", "-Wall", "--top-module", top]
     command += [str(directory / "lint.vlt"), *map(str, sources)]
     result = subprocess.run(command, capture_output=True, text=True, env=tool.environ())
