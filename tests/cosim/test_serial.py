@@ -17,7 +17,7 @@ def serial(tmp_path, monkeypatch):
 
     def run(simulator, image, params, noise=0, seed=0) -> dict:
         texts = line_simulation(params, "serial", DIVISOR, idle_bits=IDLE_BITS)
-        where = build(params, simulator, texts=texts, public=("running", "rx", "tx"))
+        where = build(params, simulator, texts=texts, public=("running", "rx", "tx"), quick=True)
         (tmp_path / "image").write_bytes(image.to_bytes())
         for name, value in {
             "IMAGE": tmp_path / "image",

@@ -60,17 +60,17 @@ def test_demo_on_icarus(need, packed):
 def test_demo_on_verilator(need, packed, monkeypatch):
     """As it is, with one wrong bit in the expected output, for other hardware, and given up."""
     image, params = packed
-    check(run(image, params, need("verilator")), image)
+    check(run(image, params, need("verilator"), quick=True), image)
     wrong = image.output.copy()
     wrong[3] ^= 1 << 17
-    outcome = run(dataclasses.replace(image, output=wrong), params, "verilator")
+    outcome = run(dataclasses.replace(image, output=wrong), params, "verilator", quick=True)
     assert not outcome.good and "cpu-copy: 1 mismatches of 8" in outcome.text
-    outcome = run(dataclasses.replace(image, config_hash=1), params, "verilator")
+    outcome = run(dataclasses.replace(image, config_hash=1), params, "verilator", quick=True)
     assert not outcome.good and outcome.text.endswith("FAIL\n")
     monkeypatch.setattr(soc, "CYCLES", 9000)
     monkeypatch.setattr(soc, "CYCLES_A_WORD", 0)
     with pytest.raises(ConfigError, match="no end after 9000 cycles; the UART said 'block"):
-        run(image, params, "verilator")
+        run(image, params, "verilator", quick=True)
 
 
 @pytest.mark.verilator
@@ -79,7 +79,7 @@ def test_bus_errors_and_interrupts_of_the_cpu(need, packed, tmp_path):
     image, params = packed
     source = Path(__file__).with_name("bus_errors.c")
     program = demo(memory_for(4 * len(image.words())), (DEMO[0], source))
-    outcome = run(image, params, need("verilator"), program=program)
+    outcome = run(image, params, need("verilator"), program=program, quick=True)
     assert outcome.text == "\nPASS\n"
 
 
