@@ -145,10 +145,9 @@ def generate(
 
 def _summary(params: Params, arguments, files: dict[str, str | bytes], wall: float) -> dict:
     return {
-        "dir": arguments.output,
+        "dir": str(target),
         "config_hash": hash_text(params),
-        "view": arguments.view,
-        "top": arguments.top,
+        "view": view,
         "params": params.as_dict(),
         "files": {name: len(bundle.encoded(content)) for name, content in files.items()},
         "wall_s": round(wall, 3),
@@ -175,7 +174,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"gen: error: {error}", file=sys.stderr)
         return 2
     if arguments.json:
-        print(json.dumps(_summary(params, arguments, files, wall), indent=2))
+        print(json.dumps(_summary(params, arguments.view, target, files, wall), indent=2))
     else:
         size = sum(len(bundle.encoded(content)) for content in files.values())
         print(f"{target}: {len(files)} files, {size} bytes, configuration {hash_text(params)}")

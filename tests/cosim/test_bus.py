@@ -1,7 +1,6 @@
 """The peripheral on AXI and Wishbone, on Icarus and Verilator: registers, programs, bursts, rates, faults."""
 
 import json
-import os
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import asdict
@@ -116,7 +115,7 @@ class Bench:
                 "BUS_JOBS": str(self.directory / "jobs.npz"),
                 "BUS_SEED": str(seed),
                 "BUS_BURSTS": str(bursts),
-                "COCOTB_LOG_LEVEL": os.environ.get("LL", "WARNING"),
+                "COCOTB_LOG_LEVEL": "WARNING",
             },
             **settings,
         )
