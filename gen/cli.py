@@ -145,9 +145,10 @@ def generate(
 
 def _summary(params: Params, arguments, files: dict[str, str | bytes], wall: float) -> dict:
     return {
-        "dir": str(target),
+        "dir": arguments.output,
         "config_hash": hash_text(params),
-        "view": view,
+        "view": arguments.view,
+        "top": arguments.top,
         "params": params.as_dict(),
         "files": {name: len(bundle.encoded(content)) for name, content in files.items()},
         "wall_s": round(wall, 3),
