@@ -175,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"gen: error: {error}", file=sys.stderr)
         return 2
     if arguments.json:
-        print(json.dumps(_summary(params, arguments.view, target, files, wall), indent=2))
+        print(json.dumps(_summary(params, arguments, files, wall), indent=2))
     else:
         size = sum(len(bundle.encoded(content)) for content in files.values())
         print(f"{target}: {len(files)} files, {size} bytes, configuration {hash_text(params)}")
