@@ -1,5 +1,6 @@
 """Simulates the SoC: the demo on the CPU boots an image, runs it, checks itself and says so on the UART."""
 
+import functools
 import re
 import tempfile
 from dataclasses import asdict, dataclass
@@ -91,6 +92,11 @@ def memory_for(image_bytes: int) -> Memory:
     return memory if need <= memory.ram else Memory(ram=1 << (need - 1).bit_length())
 
 
+@functools.cache
+def _hardware(params: Params, memory: Memory) -> dict[str, str]:
+    return line_simulation(params, "soc", DIVISOR, memory=memory)
+
+
 def run(
     image: images.Image,
     params: Params,
@@ -99,17 +105,19 @@ def run(
     program: bytes | None = None,
     memory: Memory | None = None,
     dump: Path | None = None,
+    quick: bool = False,
 ) -> Outcome:
     """Run the demo, or another `program` (ELF) that ends with a line PASS or FAIL, on an image.
+
+    `quick` as of `sim.runner.build`.
 
     Raises `ConfigError` if the image does not fit, a tool is missing, or the text does not end in time.
     """
     data = image.to_bytes()
     memory = memory or memory_for(len(data))
     content = ram(program or demo(memory), data, memory)
-    texts = line_simulation(params, "soc", DIVISOR, memory=memory)
     waves = format_of(dump) if dump else ""
-    where = build(params, simulator, texts=texts, waves=waves)
+    where = build(params, simulator, texts=_hardware(params, memory), waves=waves, quick=quick)
     with tempfile.TemporaryDirectory(prefix="blockcim-") as scratch:
         work = Path(scratch)
         words = np.frombuffer(content.ljust(-(-len(content) // 4) * 4, b"\0"), "<u4")

@@ -17,7 +17,8 @@ from rtl.spec.soc import RAM_BASE, Memory
 ROOT = Path(__file__).parent
 DRIVER = ROOT / "blockcim_driver.c"
 DEMO = (ROOT / "demo/start.S", ROOT / "demo/main.c", ROOT / "demo/runtime.c", DRIVER)
-WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-Wpedantic", f"-I{ROOT}")
+INCLUDES = (f"-I{ROOT}", f"-I{ROOT / 'include'}")
+WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-Wpedantic", *INCLUDES)
 #: Flags of a target without an operating system; functions that are not called are left out.
 FREESTANDING = (
     "-ffreestanding",
@@ -99,15 +100,15 @@ ASSERT(__bss_end + 1024 <= __stack_top, "no room for the stack below the image")
 """
 
 
-def demo(memory: Memory) -> bytes:
-    """The demo for a memory, as an ELF file."""
+def demo(memory: Memory, sources: tuple[Path, ...] = DEMO) -> bytes:
+    """The demo, or another program for the SoC, as an ELF file."""
     with tempfile.TemporaryDirectory(prefix="blockcim-") as scratch:
         script, made = Path(scratch) / "link.ld", Path(scratch) / "demo.elf"
         script.write_text(link_script(memory))
         flags = [*WARNINGS, *FREESTANDING, "-nostdlib", "-static", "-Wl,--gc-sections"]
         libraries = ["-lgcc"] if os.environ.get("CC_RISCV") else []
-        sources = [str(path) for path in DEMO]
-        command = [*riscv(), *flags, f"-Wl,-T,{script}", *sources, *libraries, "-o", str(made)]
+        inputs = [str(path) for path in sources]
+        command = [*riscv(), *flags, f"-Wl,-T,{script}", *inputs, *libraries, "-o", str(made)]
         compile_(command, "demo")
         return made.read_bytes()
 

@@ -12,10 +12,11 @@ from gen import bundle, registers
 from gen.describe import hash_text, member_docs
 from gen.version import VERSION
 from rtl.spec.params import PRESETS, ConfigError, Params
+from rtl.spec.soc import CORE_BASE, Memory
 
 VIEWS = ("structural", "behavioural", "both")
-#: What the core stands in: nothing, or the peripheral on a bus (gen.emit.TOPS).
-TOPS = ("core", "axi", "wishbone")
+#: What goes around the core: nothing, or one of gen/emit.py `TOPS`, which is not imported here: it loads Amaranth.
+TOPS = ("core", "axi", "wishbone", "serial", "soc")
 
 _EPILOG = """\
 presets:
@@ -26,8 +27,9 @@ examples:
   python -m gen --rows 64 --cols 64 --tiles 4 -o build/small
   python -m gen --config gpt2-medium --tiles 24   a preset, one parameter changed
   python -m gen --config my.toml --view behavioural --json
-  python -m gen --config tiny --top wishbone      the core as a peripheral on a bus
-  python -m gen --config tiny --registers         with the register map as HTML and IP-XACT, by PeakRDL
+  python -m gen --config tiny --top axi -o build/axi      with blockcim_axi.v, the core on AXI
+  python -m gen --config small --top soc --ram-kib 256 -o build/soc    with a RISC-V CPU, memory and a UART
+  python -m gen --config tiny --registers                 with the register map as HTML and IP-XACT, by PeakRDL
 
 The directory is written completely or not at all, and is byte-identical when repeated. It holds the
 Verilog, C headers, ISA.md, REGISTERS.md, DATASHEET.md, the register map in SystemRDL (blockcim.rdl),
@@ -69,7 +71,12 @@ def parser() -> argparse.ArgumentParser:
         "--top",
         choices=TOPS,
         default="core",
-        help="a core or chip alone (default), or a core on AXI or Wishbone with streams and DMA",
+        help="core: registers and streams as they are (default); axi: AXI4-Lite, AXI4-Stream and a Wishbone master "
+        "for DMA around it; wishbone: the same with Wishbone registers; serial: behind a serial line; soc: in a system "
+        "with CPU, memory, UART and timer",
+    )
+    result.add_argument(
+        "--ram-kib", type=int, metavar="N", help="memory of --top soc, in KiB (default: 512)"
     )
     result.add_argument(
         "--registers",
@@ -99,29 +106,49 @@ def configuration(arguments: argparse.Namespace) -> Params:
     return base.replace(**{name: value for name, value in given.items() if value is not None})
 
 
+def top_options(arguments: argparse.Namespace) -> dict:
+    """Arguments of the top beside the parameters. Raises `ConfigError`."""
+    if arguments.ram_kib is None:
+        return {}
+    if arguments.top != "soc":
+        raise ConfigError(f"ram-kib: {arguments.top} has no memory, --top soc has")
+    if not 1 <= arguments.ram_kib <= CORE_BASE >> 10:
+        raise ConfigError(f"ram-kib: {arguments.ram_kib} is outside 1..{CORE_BASE >> 10}")
+    ram = arguments.ram_kib << 10
+    return {"memory": Memory(ram, min(Memory.image, ram // 2))}
+
+
 def generate(
-    params: Params, view: str, target: Path, top: str = "core", *, with_registers: bool = False
+    params: Params,
+    view: str,
+    target: Path,
+    top: str = "core",
+    *,
+    with_registers: bool = False,
+    **options,
 ) -> dict[str, str | bytes]:
-    """Emit, document and write one bundle; returns its files. Raises `ConfigError`."""
+    """Emit, document and write one bundle; returns its files; `options` are those of the top.
+
+    Raises `ConfigError`.
+    """
     bundle.check_target(target)
     if with_registers:
         registers.require()
     # Not at the top: it loads Amaranth, which --help and errors need not wait for.
     from gen import emit
 
-    verilog = emit.emit(params, view, top)
-    files = bundle.contents(params, view, verilog, with_registers=with_registers)
+    verilog = emit.emit(params, view, top, **options)
+    files = bundle.contents(params, view, verilog, top, with_registers=with_registers)
     bundle.write(target, files)
     return files
 
 
-def _summary(
-    params: Params, view: str, target: Path, files: dict[str, str | bytes], wall: float
-) -> dict:
+def _summary(params: Params, arguments, files: dict[str, str | bytes], wall: float) -> dict:
     return {
-        "dir": str(target),
+        "dir": arguments.output,
         "config_hash": hash_text(params),
-        "view": view,
+        "view": arguments.view,
+        "top": arguments.top,
         "params": params.as_dict(),
         "files": {name: len(bundle.encoded(content)) for name, content in files.items()},
         "wall_s": round(wall, 3),
@@ -136,14 +163,19 @@ def main(argv: list[str] | None = None) -> int:
         target = Path(arguments.output)
         start = time.perf_counter()
         files = generate(
-            params, arguments.view, target, arguments.top, with_registers=arguments.registers
+            params,
+            arguments.view,
+            target,
+            arguments.top,
+            with_registers=arguments.registers,
+            **top_options(arguments),
         )
         wall = time.perf_counter() - start
     except ConfigError as error:
         print(f"gen: error: {error}", file=sys.stderr)
         return 2
     if arguments.json:
-        print(json.dumps(_summary(params, arguments.view, target, files, wall), indent=2))
+        print(json.dumps(_summary(params, arguments, files, wall), indent=2))
     else:
         size = sum(len(bundle.encoded(content)) for content in files.values())
         print(f"{target}: {len(files)} files, {size} bytes, configuration {hash_text(params)}")

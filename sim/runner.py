@@ -49,17 +49,26 @@ static const int one_thread = (Verilated::defaultContextp()->threads(1), 0);
 """
 #: Code that runs every cycle, and the library; the rest stays unoptimised, which halves the build.
 FAST_CODE = ["OPT_FAST=-O3 -march=native", "OPT_GLOBAL=-O2"]
+#: For runs of seconds, most of whose time would be the build.
+QUICK_BUILD = ["OPT_FAST=-O0", "OPT_GLOBAL=-O0"]
 
 
 class FastVerilator(cocotb_runner.Verilator):
-    """The stock runner without `--public-flat-rw`; of a chip the core is compiled once, as a library."""
+    """The stock runner without `--public-flat-rw`; of a chip the core is compiled once, as a library.
+
+    `code` are make variables that say how C++ is optimised.
+    """
+
+    def __init__(self, code: list[str] = FAST_CODE):
+        super().__init__()
+        self.code = code
 
     def _build_command(self):
         verilate, compile_ = super()._build_command()
         verilate = [w for w in verilate if w != "--public-flat-rw"]
         if HIERARCHICAL in verilate:
             compile_ = ["Vtop_hier.mk" if w == "Vtop.mk" else w for w in compile_] + ["hier_build"]
-        return [verilate, [*compile_, *FAST_CODE]]
+        return [verilate, [*compile_, *self.code]]
 
 
 class WaveIcarus(cocotb_runner.Icarus):
@@ -139,12 +148,13 @@ def build(
     waves: str = "",
     texts: dict[str, str] | None = None,
     public: tuple[str, ...] = PUBLIC,
+    quick: bool = False,
 ) -> Path:
     """Build the simulation of a configuration, or find it in the cache. Returns its directory.
 
     `texts` are Verilog files by name to use in the place of freshly generated ones; their top is `blockcim_sim`.
     `public` are the signals of the top that Python sees, `waves` the format of a dump (`sim.waves`), "" for a
-    simulation without.
+    simulation without. `quick` builds in half the time what then runs at a fraction of the speed.
 
     Raises `ConfigError` if the simulator is missing or too old, or the build fails (the log is named).
     """
@@ -156,7 +166,8 @@ def build(
     )
     if params.cores > 1 and not waves:
         control += CORE_ALONE
-    flags = [*VERILATOR_ARGS, *FAST_CODE, control, ONE_THREAD] if simulator == "verilator" else []
+    code = QUICK_BUILD if quick else FAST_CODE
+    flags = [*VERILATOR_ARGS, *code, control, ONE_THREAD] if simulator == "verilator" else []
     sources = sorted(texts.items()) if texts else (params, view, fingerprint())
     key = repr((simulator, tool.version, waves, flags, sources))
     where = cache_dir() / f"{simulator}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
@@ -164,13 +175,19 @@ def build(
     with open(where / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (where / "complete").exists():
-            _build(where, texts or emit(params, view), tool, simulator, waves, control)
+            _build(where, texts or emit(params, view), tool, simulator, waves, control, code)
             (where / "complete").touch()
     return where
 
 
 def _build(
-    where: Path, texts: dict[str, str], tool, simulator: str, waves: str, control: str
+    where: Path,
+    texts: dict[str, str],
+    tool,
+    simulator: str,
+    waves: str,
+    control: str,
+    code: list[str],
 ) -> None:
     texts = {name: text for name, text in texts.items() if name.endswith(".v")}
     for name, text in texts.items():
@@ -185,7 +202,7 @@ def _build(
         args += [str(where / "one_thread.cpp"), *([HIERARCHICAL] if CORE_ALONE in control else [])]
     with _environment(tool.env):
         try:
-            _runner(simulator).build(
+            _runner(simulator, code=code).build(
                 sources=sources,
                 hdl_toplevel="blockcim_sim",
                 build_args=args,
@@ -203,8 +220,8 @@ def _build(
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _runner(simulator: str, waves: str = ""):
-    return FastVerilator() if simulator == "verilator" else WaveIcarus(waves)
+def _runner(simulator: str, waves: str = "", code: list[str] = FAST_CODE):
+    return FastVerilator(code) if simulator == "verilator" else WaveIcarus(waves)
 
 
 def run(

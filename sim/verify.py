@@ -17,7 +17,7 @@ from .random_program import random_program
 from .tools import find_icarus, find_verilator
 
 #: Tops of a bundle, outer ones first.
-TOPS = ("axi", "wishbone", "chip", "core")
+TOPS = ("soc", "serial", "axi", "wishbone", "chip", "core")
 
 
 @dataclass
