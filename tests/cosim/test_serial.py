@@ -58,6 +58,6 @@ def test_host_runs_a_layer_after_it_had_to_give_up(need, serial):
 def test_noise_changes_nothing_but_the_number_of_requests(need, serial):
     """Bits flip both ways, requests are repeated, and the outputs are the same."""
     image, params = tiny.image(seed=1)
-    result = serial(need("verilator"), image, params, noise=3000, seed=1)
+    result = serial(need("verilator"), image, params, noise=1000, seed=1)
     check(result, image, params)
-    assert result["repeated"] > 5
+    assert result["repeated"] > 3
