@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-/* A field of a register's value, and one bit of it. */
+/* A field of a register's value. */
 #define FIELD(value, name) (((value) & BLOCKCIM_##name##_MASK) >> BLOCKCIM_##name##_SHIFT)
 
 #ifdef BLOCKCIM_EXTERNAL_ACCESS
@@ -252,15 +252,9 @@ enum blockcim_code blockcim_start(struct blockcim *core, const struct blockcim_r
             put(core, BLOCKCIM_REG_DMA_IN_WORDS, run->input_words);
         }
     }
-    /* One by one: as a structure, memcpy would copy them byte by byte. */
-    core->run.input = run->input;
-    core->run.input_words = run->input_words;
-    core->run.output = run->output;
-    core->run.output_words = run->output_words;
-    core->how = how;
-    core->interrupted = 0;
     put(core, BLOCKCIM_REG_MODE, BLOCKCIM_MODE_SOURCE_MASK | BLOCKCIM_MODE_SINK_MASK);
     put(core, BLOCKCIM_REG_LEN, run->length);
+    core->interrupted = 0;
     if (how & BLOCKCIM_INTERRUPT)
         put(core, BLOCKCIM_REG_IRQ_ENABLE, 1);
     /* Memory is written before DMA reads it. The core first: its start clears faults. */
@@ -268,6 +262,12 @@ enum blockcim_code blockcim_start(struct blockcim *core, const struct blockcim_r
     put(core, BLOCKCIM_REG_CTRL, BLOCKCIM_CTRL_START_MASK);
     if (channels)
         put(core, BLOCKCIM_REG_DMA_START, channels);
+    /* While the core runs. One by one: as a structure, memcpy would copy them byte by byte. */
+    core->run.input = run->input;
+    core->run.input_words = run->input_words;
+    core->run.output = run->output;
+    core->run.output_words = run->output_words;
+    core->how = how;
     return BLOCKCIM_OK;
 }
 
@@ -298,6 +298,7 @@ static enum blockcim_code end(struct blockcim *core)
         return failed(core); /* DMA has met more output meanwhile */
     if (FIELD(fifo, FIFO_OUT_LEVEL))
         return fail(core, BLOCKCIM_RESULT_TOO_SMALL);
+    /* A beat may be longer than the FIFO, which is then empty although words are left. */
     if (FIELD(fifo, FIFO_IN_FREE) != core->has.fifo_words ||
         (core->run.input_words && !(core->how & BLOCKCIM_DMA)))
         return fail(core, BLOCKCIM_INPUT_LEFT);
@@ -309,61 +310,61 @@ static enum blockcim_code end(struct blockcim *core)
     return BLOCKCIM_OK;
 }
 
-/* One poll; `*moved` is set to the words that the CPU has copied. */
-static enum blockcim_code step(struct blockcim *core, uint32_t *moved)
-{
-    struct blockcim_run *run = &core->run;
-    *moved = 0;
-    /* STATUS first: what it says is done has all its output in the FIFO or behind it. */
-    uint32_t status = get(core, BLOCKCIM_REG_STATUS), left;
-    if (status & BLOCKCIM_STATUS_ERROR_MASK)
-        return failed(core);
-    bool done = status & BLOCKCIM_STATUS_DONE_MASK;
-    if (core->how & BLOCKCIM_DMA) {
-        left = done ? run->output_words - get(core, BLOCKCIM_REG_DMA_OUT_COUNT) : 1;
-    } else {
-        uint32_t fifo = get(core, BLOCKCIM_REG_FIFO);
-        if (!run->output_words && FIELD(fifo, FIFO_OUT_LEVEL))
-            return fail(core, BLOCKCIM_RESULT_TOO_SMALL);
-        *moved = copy(core, fifo);
-        left = run->output_words;
-    }
-    return done && !left ? end(core) : BLOCKCIM_PENDING;
-}
-
-enum blockcim_code blockcim_poll(struct blockcim *core)
-{
-    uint32_t moved;
-    return step(core, &moved);
-}
-
 /* Whether there is nothing to do for the CPU until the interrupt. */
 static bool may_sleep(const struct blockcim *core)
 {
     const struct blockcim_run *run = &core->run;
-    if (!(core->how & BLOCKCIM_INTERRUPT) || core->interrupted)
+    if (core->interrupted)
         return false;
     return core->how & BLOCKCIM_DMA || !(run->input_words || run->output_words);
 }
 
-enum blockcim_code blockcim_wait(struct blockcim *core)
+static void sleep_if_idle(struct blockcim *core)
 {
     const struct blockcim_platform *platform = core->platform;
-    uint32_t moved, polls = core->polls;
-    for (;;) {
-        enum blockcim_code code = step(core, &moved);
-        if (code != BLOCKCIM_PENDING)
-            return code;
-        if (moved)
-            polls = core->polls;
-        else if (!polls--)
-            break;
-        if (may_sleep(core) && platform && platform->wait_for_interrupt)
-            platform->wait_for_interrupt(platform->context);
+    if (may_sleep(core) && platform && platform->wait_for_interrupt)
+        platform->wait_for_interrupt(platform->context);
+}
+
+/* Go on until the run ends, or, `once`, for one poll. One function, so that a poll costs little. */
+static enum blockcim_code advance(struct blockcim *core, bool once)
+{
+    struct blockcim_run *run = &core->run;
+    for (uint32_t polls = core->polls;; polls--) {
+        /* STATUS first: what it says is done has all its output in the FIFO or behind it. */
+        uint32_t status = get(core, BLOCKCIM_REG_STATUS);
+        bool done = status & BLOCKCIM_STATUS_DONE_MASK;
+        if (status & BLOCKCIM_STATUS_ERROR_MASK)
+            return failed(core);
+        if (core->how & BLOCKCIM_DMA) {
+            if (done && get(core, BLOCKCIM_REG_DMA_OUT_COUNT) == run->output_words)
+                return end(core);
+        } else {
+            uint32_t fifo = get(core, BLOCKCIM_REG_FIFO);
+            if (!run->output_words && FIELD(fifo, FIFO_OUT_LEVEL))
+                return fail(core, BLOCKCIM_RESULT_TOO_SMALL);
+            if (copy(core, fifo))
+                polls = core->polls;
+            if (done && !run->output_words)
+                return end(core);
+        }
+        if (once)
+            return BLOCKCIM_PENDING;
+        if (!polls)
+            return fail(core, done ? BLOCKCIM_RESULT_SHORT : BLOCKCIM_TIMEOUT);
+        if (core->how & BLOCKCIM_INTERRUPT)
+            sleep_if_idle(core);
     }
-    uint32_t status = get(core, BLOCKCIM_REG_STATUS);
-    return fail(core, status & BLOCKCIM_STATUS_DONE_MASK ? BLOCKCIM_RESULT_SHORT
-                                                         : BLOCKCIM_TIMEOUT);
+}
+
+enum blockcim_code blockcim_poll(struct blockcim *core)
+{
+    return advance(core, true);
+}
+
+enum blockcim_code blockcim_wait(struct blockcim *core)
+{
+    return advance(core, false);
 }
 
 void blockcim_interrupt(struct blockcim *core)
@@ -397,7 +398,6 @@ enum blockcim_code blockcim_boot(struct blockcim *core, const struct blockcim_im
                                  unsigned how)
 {
     enum blockcim_code code = accept(core, image);
-    core->image = NULL;
     if (code == BLOCKCIM_OK && image->boot.count) {
         code = blockcim_load(core, image->boot.words, image->boot.count, how);
         if (code == BLOCKCIM_OK) {

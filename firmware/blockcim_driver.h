@@ -21,7 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "include/blockcim_regs.h"
+#include "blockcim_regs.h"
 
 /* What functions return. */
 enum blockcim_code {

@@ -17,7 +17,8 @@ from rtl.spec.soc import RAM_BASE, Memory
 ROOT = Path(__file__).parent
 DRIVER = ROOT / "blockcim_driver.c"
 DEMO = (ROOT / "demo/start.S", ROOT / "demo/main.c", ROOT / "demo/runtime.c", DRIVER)
-WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-Wpedantic", f"-I{ROOT}")
+INCLUDES = (f"-I{ROOT}", f"-I{ROOT / 'include'}")
+WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-Wpedantic", *INCLUDES)
 #: Flags of a target without an operating system; functions that are not called are left out.
 FREESTANDING = (
     "-ffreestanding",

@@ -28,7 +28,12 @@ GENERATOR = "blockcim"
 
 
 def contents(
-    params: Params, view: str, verilog: dict[str, str], *, with_registers: bool = False
+    params: Params,
+    view: str,
+    verilog: dict[str, str],
+    top: str = "core",
+    *,
+    with_registers: bool = False,
 ) -> dict[str, str | bytes]:
     """The text of every file of a bundle, by name, given its Verilog; the manifest is last.
 
@@ -57,6 +62,7 @@ def contents(
         "isa_version": ISA_VERSION,
         "config_hash": hash_text(params),
         "view": view,
+        **({} if top == "core" else {"top": top}),
         "files": {n: hashlib.sha256(encoded(t)).hexdigest() for n, t in sorted(files.items())},
     }
     return {**files, MANIFEST: json.dumps(manifest, indent=2) + "\n"}

@@ -15,7 +15,7 @@ from rtl.spec.params import PRESETS, ConfigError, Params
 from rtl.spec.soc import CORE_BASE, Memory
 
 VIEWS = ("structural", "behavioural", "both")
-#: What the core stands in: nothing, or the peripheral on a bus, behind a serial line, in a system (gen.emit.TOPS).
+#: What goes around the core: nothing, or one of gen/emit.py `TOPS`, which is not imported here: it loads Amaranth.
 TOPS = ("core", "axi", "wishbone", "serial", "soc")
 
 _EPILOG = """\
@@ -27,9 +27,9 @@ examples:
   python -m gen --rows 64 --cols 64 --tiles 4 -o build/small
   python -m gen --config gpt2-medium --tiles 24   a preset, one parameter changed
   python -m gen --config my.toml --view behavioural --json
-  python -m gen --config tiny --top wishbone      the core as a peripheral on a bus
+  python -m gen --config tiny --top axi -o build/axi      with blockcim_axi.v, the core on AXI
   python -m gen --config small --top soc --ram-kib 256 -o build/soc    with a RISC-V CPU, memory and a UART
-  python -m gen --config tiny --registers         with the register map as HTML and IP-XACT, by PeakRDL
+  python -m gen --config tiny --registers                 with the register map as HTML and IP-XACT, by PeakRDL
 
 The directory is written completely or not at all, and is byte-identical when repeated. It holds the
 Verilog, C headers, ISA.md, REGISTERS.md, DATASHEET.md, the register map in SystemRDL (blockcim.rdl),
@@ -71,8 +71,9 @@ def parser() -> argparse.ArgumentParser:
         "--top",
         choices=TOPS,
         default="core",
-        help="a core or chip alone (default); a core on AXI or Wishbone with streams and DMA; behind a "
-        "serial line; in a system with CPU, memory, UART and timer",
+        help="core: registers and streams as they are (default); axi: AXI4-Lite, AXI4-Stream and a Wishbone master "
+        "for DMA around it; wishbone: the same with Wishbone registers; serial: behind a serial line; soc: in a system "
+        "with CPU, memory, UART and timer",
     )
     result.add_argument(
         "--ram-kib", type=int, metavar="N", help="memory of --top soc, in KiB (default: 512)"
@@ -137,18 +138,17 @@ def generate(
     from gen import emit
 
     verilog = emit.emit(params, view, top, **options)
-    files = bundle.contents(params, view, verilog, with_registers=with_registers)
+    files = bundle.contents(params, view, verilog, top, with_registers=with_registers)
     bundle.write(target, files)
     return files
 
 
-def _summary(
-    params: Params, view: str, target: Path, files: dict[str, str | bytes], wall: float
-) -> dict:
+def _summary(params: Params, arguments, files: dict[str, str | bytes], wall: float) -> dict:
     return {
-        "dir": str(target),
+        "dir": arguments.output,
         "config_hash": hash_text(params),
-        "view": view,
+        "view": arguments.view,
+        "top": arguments.top,
         "params": params.as_dict(),
         "files": {name: len(bundle.encoded(content)) for name, content in files.items()},
         "wall_s": round(wall, 3),
@@ -175,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"gen: error: {error}", file=sys.stderr)
         return 2
     if arguments.json:
-        print(json.dumps(_summary(params, arguments.view, target, files, wall), indent=2))
+        print(json.dumps(_summary(params, arguments, files, wall), indent=2))
     else:
         size = sum(len(bundle.encoded(content)) for content in files.values())
         print(f"{target}: {len(files)} files, {size} bytes, configuration {hash_text(params)}")

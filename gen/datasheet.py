@@ -13,6 +13,15 @@ from gen.ports import tops
 from rtl.spec import isa, numeric
 from rtl.spec.params import ISA_VERSION, Params, clog2
 
+#: What the ports of a bus top are, by the prefix of their names (rtl/bus.py).
+INTERFACES = {
+    "s_axi_": "registers: AXI4-Lite slave, byte addresses; SLVERR for what a register refuses, DECERR without one",
+    "s_wb_": "registers: Wishbone B4 slave, word addresses, classic (`stall` open) or pipelined",
+    "s_axis_": "input: AXI4-Stream, `tlast` ends the packet of a run (MODE check_last)",
+    "m_axis_": "output: AXI4-Stream, `tlast` ends the output of a SEND",
+    "m_wb_": "DMA: Wishbone B4 pipelined master, word addresses (byte address / 4), at most 16 transfers under way",
+}
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -145,6 +154,10 @@ def _ports(verilog: dict[str, str]) -> str:
     for module in tops([text for name, text in verilog.items() if not name.endswith(inner)]):
         rows = [(port.name, port.direction, port.width) for port in module.ports]
         parts.append(f"Module `{module.name}`:\n\n" + table(("port", "direction", "bits"), rows))
+        names = [port.name for port in module.ports]
+        used = [(p, d) for p, d in INTERFACES.items() if any(n.startswith(p) for n in names)]
+        if used:
+            parts.append(table(("ports", "interface"), [(f"`{p}*`", d) for p, d in used]))
     return "\n".join(parts)
 
 

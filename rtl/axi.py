@@ -1,6 +1,6 @@
 """AXI4-Lite to a control port."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.enum import Enum
 from amaranth.lib.wiring import In, Out
@@ -50,8 +50,11 @@ def axi_lite_ports(prefix: str) -> dict:
 class _Slot:
     """A channel into the slave: one transfer waits in registers, so that nothing depends on another channel."""
 
-    def __init__(self, m, valid, ready, payload, taken):
-        self.full, self.data = Signal(), Signal.like(payload)
+    def __init__(self, bits: int):
+        self.full, self.data = Signal(), Signal(bits)
+
+    def connect(self, m, valid, ready, payload, taken):
+        """Fill it from the channel; `taken` empties it."""
         m.d.comb += ready.eq(~self.full)
         with m.If(taken):
             m.d.sync += self.full.eq(0)
@@ -75,17 +78,19 @@ class AxiLiteSlave(wiring.Component):
 
     def __init__(self):
         super().__init__(axi_lite_ports("axi_") | control_ports("control_", asks=True))
+        self.aw, self.ar = _Slot(AXI_ADDRESS_BITS), _Slot(AXI_ADDRESS_BITS)
+        self.w = _Slot(WORD + WORD // 8)
+        self.pending, self.writing = Signal(), Signal()  # an answer comes in this cycle; of a write
 
     def elaborate(self, platform):
         m = Module()
         write, read = Signal(), Signal()  # a request of this kind is made in this cycle
-        turn, writing = Signal(), Signal()  # of the read; what the last request was
-        pending = Signal()  # its answer comes in this cycle
-        strobed = Signal(WORD + WORD // 8)
-        m.d.comb += strobed.eq(self.axi_wdata | self.axi_wstrb << WORD)
-        aw = _Slot(m, self.axi_awvalid, self.axi_awready, self.axi_awaddr, write)
-        w = _Slot(m, self.axi_wvalid, self.axi_wready, strobed, write)
-        ar = _Slot(m, self.axi_arvalid, self.axi_arready, self.axi_araddr, read)
+        turn = Signal()  # of the read
+        aw, w, ar, pending = self.aw, self.w, self.ar, self.pending
+        aw.connect(m, self.axi_awvalid, self.axi_awready, self.axi_awaddr, write)
+        strobed = Cat(self.axi_wdata, self.axi_wstrb)
+        w.connect(m, self.axi_wvalid, self.axi_wready, strobed, write)
+        ar.connect(m, self.axi_arvalid, self.axi_arready, self.axi_araddr, read)
         can_write = aw.full & w.full & ~self.axi_bvalid & ~pending
         can_read = ar.full & ~self.axi_rvalid & ~pending
         m.d.comb += [
@@ -99,11 +104,11 @@ class AxiLiteSlave(wiring.Component):
         ]
         m.d.sync += pending.eq(write | read)
         with m.If(write | read):
-            m.d.sync += [turn.eq(write), writing.eq(write)]
-        self._respond(m, pending, writing)
+            m.d.sync += [turn.eq(write), self.writing.eq(write)]
+        self._respond(m)
         return m
 
-    def _respond(self, m, pending, writing):
+    def _respond(self, m):
         """Responses stay until they are taken."""
         resp = Mux(self.control_outside, Resp.DECERR, Resp.SLVERR)
         resp = Mux(self.control_err, resp, Resp.OKAY)
@@ -111,8 +116,8 @@ class AxiLiteSlave(wiring.Component):
             m.d.sync += self.axi_bvalid.eq(0)
         with m.If(self.axi_rready):
             m.d.sync += self.axi_rvalid.eq(0)
-        with m.If(pending & writing):
+        with m.If(self.pending & self.writing):
             m.d.sync += [self.axi_bvalid.eq(1), self.axi_bresp.eq(resp)]
-        with m.If(pending & ~writing):
+        with m.If(self.pending & ~self.writing):
             m.d.sync += [self.axi_rvalid.eq(1), self.axi_rresp.eq(resp)]
             m.d.sync += self.axi_rdata.eq(self.control_rdata)

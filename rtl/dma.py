@@ -106,10 +106,10 @@ class Dma(wiring.Component):
                 "full": Out(1),
             }
         )
+        self.read, self.write = _Channel("read"), _Channel("write")
 
     def elaborate(self, platform):
         m = Module()
-        self.read, self.write = _Channel("read"), _Channel("write")
         # Which channel each transfer under way belongs to: answers come in order.
         m.submodules.order = order = SyncFIFO(width=1, depth=IN_FLIGHT)
         answer = (self.wb_ack | self.wb_err) & order.r_rdy

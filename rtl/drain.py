@@ -107,12 +107,12 @@ class DrainPort(wiring.Component):
                 "spans": Out(data.ArrayLayout(span_layout(p), DRAIN_ENTRIES)),
             }
         )
+        self.layout = instr_layout(Op.DRAIN, p)
+        self.entries = self._per_entry(self.layout, "entry")
 
     def elaborate(self, platform):
         m = Module()
         p = self.params
-        self.layout = instr_layout(Op.DRAIN, p)
-        self.entries = self._per_entry(self.layout, "entry")
         self.masks = self._per_entry(p.tiles, "fill_mask")
         self.patterns = self._per_entry(p.tiles, "pattern")
         self.used = Signal(DRAIN_ENTRIES)

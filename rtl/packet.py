@@ -42,14 +42,16 @@ class PacketCheck(wiring.Component):
                 "long": Out(1),
             }
         )
+        self.inside = Signal()  # a packet has begun and not ended
+        self.ended = Signal()  # the packet of this run has ended
+        self.flush = Signal()  # what is left of a packet is dropped
+        #: Number of a beat in a buffer word: the core takes the first ones ahead.
+        self.beat = Signal(index_bits(self.params.beats_per_word))
 
     def elaborate(self, platform):
         m = Module()
         beats = self.params.beats_per_word
-        inside = Signal()  # a packet has begun and not ended
-        ended = Signal()  # the packet of this run has ended
-        flush = Signal()  # what is left of a packet is dropped
-        beat = Signal(index_bits(beats))  # of a buffer word: the core takes the first ones ahead
+        inside, ended, flush, beat = self.inside, self.ended, self.flush, self.beat
         gate, moved, taken = Signal(), Signal(), Signal()
         m.d.comb += [
             gate.eq(~self.enable | (self.running & ~ended & ~flush)),
@@ -107,10 +109,12 @@ class PacketEnd(wiring.Component):
                 "out_last": Out(1),
             }
         )
+        self.inside = Signal()  # a packet has begun and not ended
+        self.cut = Signal()  # it is to be ended
 
     def elaborate(self, platform):
         m = Module()
-        inside, cut = Signal(), Signal()
+        inside, cut = self.inside, self.cut
         m.d.comb += [
             self.in_ready.eq(self.out_ready & ~cut),
             self.out_valid.eq(cut | (self.in_valid & ~self.reset)),

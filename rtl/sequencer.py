@@ -85,6 +85,9 @@ class Sequencer(wiring.Component):
                 "spans": In(data.ArrayLayout(span_layout(p), 3 + DRAIN_ENTRIES * p.drain_ports)),
             }
         )
+        self.filling, self.draining = Signal(p.tiles), Signal(p.tiles)
+        self.full1, self.full2 = Signal(p.tiles), Signal(p.tiles)
+        self.first = Signal.like(self.pc)  # of the loop that runs
 
     def elaborate(self, platform):
         m = Module()
@@ -151,7 +154,7 @@ class Sequencer(wiring.Component):
     def _next_pc(self, m, issue, next_pc, in_loop):
         """Sequential flow and the zero-overhead loop. The loop ends by itself when the program starts anew."""
         v = self.views[Op.LOOP]
-        first, last = Signal.like(self.pc), Signal.like(self.pc)
+        first, last = self.first, Signal.like(self.pc)
         left = Signal(16)
         times = Mux(v.use_len, self.length, v.times)
         m.d.comb += next_pc.eq(self.pc)
@@ -213,8 +216,6 @@ class Sequencer(wiring.Component):
     def _hazards(self, m):
         """Whether the units and tiles that the instruction needs are free."""
         p = self.params
-        self.filling, self.draining = Signal(p.tiles), Signal(p.tiles)
-        self.full1, self.full2 = Signal(p.tiles), Signal(p.tiles)
         clear, vp, vd, vl = Signal(), *(self.views[op] for op in (Op.PASS, Op.DRAIN, Op.LOAD))
         pass_mask = Signal(p.tiles)
         m.d.comb += [

@@ -63,6 +63,8 @@ class StreamIn(wiring.Component):
                 "const_data": Out(p.word_bits),
             }
         )
+        self.rows_left = Signal.like(instr_view(Op.LDW, p, self.word).rows)
+        self.constants_left = Signal.like(instr_view(Op.LDC, p, self.word).words)
 
     def elaborate(self, platform):
         m = Module()
@@ -117,7 +119,7 @@ class StreamIn(wiring.Component):
         v = instr_view(Op.LDW, p, self.word)
         slot = Signal(index_bits(p.slots))
         group, part = Signal(index_bits(p.col_groups)), Signal(index_bits(p.weight_slots))
-        row, rows, tile = Signal.like(v.row), Signal.like(v.rows), Signal.like(v.tile)
+        row, rows, tile = Signal.like(v.row), self.rows_left, Signal.like(v.tile)
         low = Signal(p.granule * p.act_bits)
         last_slot, last_part = slot == p.slots - 1, part == p.weight_slots - 1
         last_group = group == p.col_groups - 1
@@ -155,7 +157,7 @@ class StreamIn(wiring.Component):
         """const_words stream words make one constant word."""
         p = self.params
         v = instr_view(Op.LDC, p, self.word)
-        part, left = Signal(range(p.const_words)), Signal.like(v.words)
+        part, left = Signal(range(p.const_words)), self.constants_left
         addr = Signal.like(v["const"])
         last, take = part == p.const_words - 1, Signal(name="const_take")
         m.d.comb += [

@@ -62,7 +62,9 @@ def weight_stream(program: Program) -> np.ndarray:
         low = program_files.unpack_elements(rows.view(np.uint8), _elements(p, 8)) & 15
         low = ((low ^ 8) - 8).astype(np.int8)
         rows = np.stack([low.reshape(rows.shape), rows >> 4], axis=1)
-    return rows.reshape(-1, p.lanes)
+    tiles = rows.reshape(p.tiles, -1)
+    # Each LDW begins with a new word: what the last one has left is dropped.
+    return np.pad(tiles, ((0, 0), (0, -tiles.shape[1] % p.lanes))).reshape(-1, p.lanes)
 
 
 def _elements(p: Params, bits: int) -> Params:

@@ -13,7 +13,7 @@
  * the program takes when streams never wait. A failure is a line with its code, then FAIL.
  */
 #include "blockcim_driver.h"
-#include "include/blockcim_soc.h"
+#include "blockcim_soc.h"
 
 /* From the link script. */
 extern const uint32_t __image[];

@@ -53,7 +53,7 @@ def small(bursts: int = 4) -> Job:
 # -- registers -------------------------------------------------------------------------------------
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=3, timeout_unit="ms")
 async def capabilities(dut):
     """Constant registers say what the hardware was made of."""
     h, p = await host(dut), PARAMS
@@ -72,7 +72,7 @@ async def capabilities(dut):
         assert await h.read(name) == value, name
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=3, timeout_unit="ms")
 async def access_rights(dut):
     """rw registers keep what is written; ro ones and holes of the map refuse; wo ones read as 0."""
     h = await host(dut)
@@ -95,7 +95,7 @@ async def access_rights(dut):
         assert await h.bus.write_word(address, 1) == h.bus.OUTSIDE, address
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=3, timeout_unit="ms")
 async def back_to_back(dut):
     """Many transfers at once, reads and writes in flight together, on AXI in any order of the channels."""
     h = await host(dut)
@@ -129,7 +129,7 @@ async def back_to_back(dut):
 # -- programs --------------------------------------------------------------------------------------
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=3, timeout_unit="ms")
 async def jobs_by_stream(dut):
     """Random program and compiled layer at the stream ports: outputs of ISS and golden, cycles of the ISS."""
     h = await host(dut)
@@ -139,7 +139,7 @@ async def jobs_by_stream(dut):
         await h.write("CTRL", RESET)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=3, timeout_unit="ms")
 async def jobs_under_stalls(dut):
     """The same with random pauses at source and sink."""
     h = await host(dut)
@@ -150,7 +150,7 @@ async def jobs_under_stalls(dut):
         await h.write("CTRL", RESET)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=3, timeout_unit="ms")
 async def jobs_by_dma(dut):
     """The same with program, input and output in memory, without and with stalls of the memory."""
     h = await host(dut)
@@ -161,7 +161,7 @@ async def jobs_by_dma(dut):
             await h.write("CTRL", RESET)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=3, timeout_unit="ms")
 async def by_register(dut):
     """Input and output through IN_DATA and OUT_DATA."""
     h = await host(dut)
@@ -170,7 +170,7 @@ async def by_register(dut):
         same(await h.by_register(job), job.output)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=3, timeout_unit="ms")
 async def bursts_by_stream(dut):
     """Bursts under random stalls and back-pressure: none lost, none doubled, each a packet of its own."""
     h, job = await host(dut), small(BURSTS)
@@ -192,7 +192,7 @@ async def bursts_by_stream(dut):
     assert h.sink.empty()
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=3, timeout_unit="ms")
 async def bursts_by_dma(dut):
     """The same through DMA with a memory that stalls and answers late."""
     h, job = await host(dut), small(BURSTS)
@@ -213,7 +213,7 @@ async def handshakes(dut, valid, ready, found: list) -> None:
             found.append(cycle)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=3, timeout_unit="ms")
 async def beat_a_cycle(dut):
     """Without stalls, a stream moves a beat in every cycle."""
     h, beats = await host(dut), PARAMS.beats_per_word * PARAMS.act_depth
@@ -264,8 +264,8 @@ async def runs_well(h: Host) -> None:
         same(await h.by_dma(job), job.output)
 
 
-@cocotb.test()
-@cocotb.parametrize(less=[1, 2, 3, 11])
+@cocotb.test(timeout_time=3, timeout_unit="ms")
+@cocotb.parametrize(less=[1, 2, 3, 7])
 async def packet_too_short(dut, less):
     """TLAST before the program's last beat, within a buffer word or at its end."""
     h, job = await host(dut), small()
@@ -278,7 +278,7 @@ async def packet_too_short(dut, less):
     await runs_well(h)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=3, timeout_unit="ms")
 @cocotb.parametrize(more=[1, 2, 3, 40])
 async def packet_too_long(dut, more):
     """TLAST after the program's last beat; what is left of the packet is dropped."""
@@ -293,7 +293,7 @@ async def packet_too_long(dut, more):
     await runs_well(h)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=3, timeout_unit="ms")
 async def read_error(dut):
     """A bus error for an address of the input, and for one of the program."""
     h, job = await host(dut), small()
@@ -323,7 +323,7 @@ async def _output_to(h: Host, job: Job, words: int) -> None:
     await h.fetch(bus_host.DATA, len(job.input), bus_host.INPUT)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=3, timeout_unit="ms")
 async def write_error(dut):
     """A bus error for an address of the output."""
     h, job = await host(dut), small()
@@ -334,7 +334,7 @@ async def write_error(dut):
     await runs_well(h)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=3, timeout_unit="ms")
 @cocotb.parametrize(room=[0, 1, -1])
 async def output_too_long(dut, room):
     """More output than memory has room for: nothing is written behind it."""
@@ -349,7 +349,7 @@ async def output_too_long(dut, room):
     await runs_well(h)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=3, timeout_unit="ms")
 async def input_register_full(dut):
     """IN_DATA refuses a word that does not fit, and takes it later."""
     h, pushed = await host(dut), 0
@@ -364,7 +364,7 @@ async def input_register_full(dut):
     await runs_well(h)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=3, timeout_unit="ms")
 async def soft_reset_at_any_time(dut):
     """A reset in the middle of a run, data by stream and by DMA; the next run is good."""
     h, r = await host(dut), rng()

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from firmware.image import Image
+from firmware.toolchain import DRIVER as SOURCE
+from firmware.toolchain import WARNINGS
 from rtl.spec.params import Params
 from rtl.spec.regmap import ON_BUS
 from sim.peripheral import BusError, Peripheral
 
 ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "firmware/blockcim_driver.c"
-WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wpedantic"]
 #: Flags of `python -m firmware coverage`, for its own builds.
 FLAGS = "BLOCKCIM_DRIVER_FLAGS"
 UNDEFINED = "-O1 -g -fsanitize=undefined -fno-sanitize-recover=all"
@@ -140,7 +140,7 @@ def build(where: Path, external: bool = True) -> ctypes.CDLL:
     flags = os.environ.get(FLAGS, UNDEFINED) if external else UNDEFINED
     flags = [*flags.split(), *WARNINGS, "-shared", "-fPIC"]
     flags += ["-DBLOCKCIM_EXTERNAL_ACCESS"] if external else []
-    command = ["cc", *flags, f"-I{ROOT / 'firmware'}", str(SOURCE), str(glue), "-o", str(library)]
+    command = ["cc", *flags, str(SOURCE), str(glue), "-o", str(library)]
     subprocess.run(command, check=True, cwd=where)
     return declare(ctypes.CDLL(str(library)))
 
@@ -172,7 +172,7 @@ class Bench:
         self.free = 1  # null is no address
         self.guards = [0]  # words that belong to nobody
         self.misuse: list[str] = []
-        self.sleeps = 0
+        self.sleeps = self.woken = 0  # how often the driver slept, and an interrupt ended it
         self.access = {
             "blockcim_read": READ(lambda _, offset: self._try(self.model.read, offset)),
             "blockcim_write": WRITE(lambda _, *what: self._try(self.model.write, *what)),
@@ -199,6 +199,7 @@ class Bench:
         self.sleeps += 1
         for _ in range(10_000):
             if self.model.irq:
+                self.woken += 1
                 self("interrupt")
                 assert not self.model.irq
                 return

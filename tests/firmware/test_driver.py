@@ -16,6 +16,7 @@ from sim.iss import Iss
 from sim.peripheral import FIFO_WORDS, field_bits
 from sim.random_program import random_program
 from tests.firmware import driver
+from tests.firmware.conftest import layer
 from tests.firmware.driver import COPY, DMA, INTERRUPT, Bench, Code, Counters, Opened, Run
 
 HOW = {"copy": COPY, "dma": DMA, "copy-irq": COPY | INTERRUPT, "dma-irq": DMA | INTERRUPT}
@@ -41,7 +42,7 @@ def run(bench: Bench, opened, image: Image, how: int, words=None) -> np.ndarray:
 def recovers(bench: Bench, opened, image: Image, how: int = COPY) -> None:
     """The next run is right, without a reset by the caller."""
     assert (run(bench, opened, image, how) == image.output).all()
-    assert (bench.core.error, bench.core.fault) == (0, 0)
+    assert (bench.core.error, bench.core.error_pc, bench.core.fault) == (0, 0, 0)
 
 
 def job(bench: Bench, image: Image, **changes) -> Run:
@@ -98,8 +99,18 @@ def test_an_image_gives_its_output_and_cycles(bench, packed, how, pace):
     b("read_counters", byref(counters))
     assert counters.cycles == image.cycles
     assert counters.issued and counters.busy_pass and counters.pass_tiles >= counters.busy_pass
-    assert bool(b.sleeps) == bool(how & INTERRUPT)
+    assert bool(b.sleeps) == bool(b.woken) == bool(how & INTERRUPT)
     assert b.register("IRQ_ENABLE") == 0
+
+
+#: Random layers: beats of 1 to 5 words, 1 to 4 a stream word, 4 and 8 bits, weights that end within a stream word.
+@pytest.mark.parametrize("seed", [3006, 3010, 3025, 3031, 3047, 3059])
+def test_random_configurations(bench, seed):
+    params, image = layer(seed)
+    b = bench(params, pace=20, seed=seed)
+    opened = booted(b, image, COPY if seed % 2 else DMA)
+    for how in (COPY, DMA):
+        assert (run(b, opened, image, how) == image.output).all()
 
 
 @hows
@@ -145,6 +156,15 @@ def test_random_programs_without_an_image(bench, how, seed):
     assert finish(b, r, how) == Code.OK
     assert (np.array(output) == expected).all()
     assert b.register("CYCLES") == result.cycles
+
+
+def test_polls_that_move_words_do_not_count(bench, one):
+    params, image = one
+    b = bench(params, pace=4)
+    opened = b.open(image)
+    b.core.polls = 2
+    assert b("boot", opened, COPY) == Code.OK
+    assert len(image.boot_input) > 2 * 2 * FIFO_WORDS  # more than the FIFO takes in so many polls
 
 
 @ways
@@ -235,7 +255,9 @@ def test_another_configuration_is_refused(bench, one):
     assert b("run_image", opened, None, None, 0, DMA) == Code.BAD_ARGUMENT
     b.model.values["CONFIG_HASH"] ^= 1
     opened = booted(b, image)
-    recovers(b, opened, image)
+    other = b.open(Image(**(vars(image) | {"config_hash": image.config_hash ^ 1})))
+    assert b("boot", other, DMA) == Code.BAD_CONFIG
+    recovers(b, opened, image)  # what was booted before is still in place
 
 
 def test_without_a_probe_nothing_is_accepted(bench, one):
@@ -269,6 +291,7 @@ def test_no_memory(library):
         ("boot", lambda v: v - 1, Code.IMAGE_BAD_SIZE),
         ("boot_input", lambda v: 0xFFFFFFFF, Code.IMAGE_BAD_SIZE),
         ("output", lambda v: v + 1, Code.IMAGE_BAD_SIZE),
+        ("output", lambda v: v - 1, Code.IMAGE_BAD_SIZE),
         ("instruction", lambda v: 0, Code.IMAGE_BAD_SIZE),
         ("instruction", lambda v: v + 1, Code.IMAGE_BAD_SIZE),
     ],
@@ -285,6 +308,17 @@ def test_a_program_of_broken_instructions(library, one):
     words[WORDS["boot"]] += size  # whole, and the program is not
     words[WORDS["program"]] -= 1
     words[WORDS["input"]] -= size - 1
+    assert open_words(library, words) == Code.IMAGE_BAD_SIZE
+
+
+def test_lengths_that_add_up_only_modulo_the_word(library, one):
+    words = one[1].words()
+    for section in ("input", "output"):
+        words[WORDS[section]] ^= 1 << 31
+    assert open_words(library, words) == Code.IMAGE_BAD_SIZE
+    words = one[1].words()
+    words[WORDS["input"]] += words[WORDS["output"]] + 1  # one word beyond the end
+    words[WORDS["output"]] = 0xFFFFFFFF
     assert open_words(library, words) == Code.IMAGE_BAD_SIZE
 
 
@@ -495,8 +529,11 @@ def test_too_much_input(bench, one, how, more):
 
 @ways
 @pytest.mark.parametrize("pace", [2, 64])
-def test_a_result_buffer_that_is_too_small(bench, one, how, pace):
-    params, image = one
+@pytest.mark.parametrize("seed", [2009, 3006])
+def test_a_result_buffer_that_is_too_small(bench, how, pace, seed):
+    """The output of 3006 does not fit the FIFO: the core waits for somebody to take it."""
+    params, image = layer(seed)
+    assert (len(image.output) > FIFO_WORDS) == (seed == 3006)
     b = bench(params, pace=pace)
     opened = booted(b, image)
     for words in (0, len(image.output) - 1):
@@ -506,7 +543,9 @@ def test_a_result_buffer_that_is_too_small(bench, one, how, pace):
         assert (np.array(output)[words:] == 77).all()
         assert (np.array(output)[:words] == image.output[:words]).all()
         assert b.core.fault in ((Fault.NONE, Fault.FULL) if how == DMA else (Fault.NONE,))
-    assert b("run_image", opened, None, None, 0, how) == Code.RESULT_TOO_SMALL
+    output, room = b.place(np.full(len(image.output), 77)), len(image.output) - 1
+    assert b("run_image", opened, None, output, room, how) == Code.RESULT_TOO_SMALL
+    assert (np.array(output) == 77).all()  # it did not even start
     recovers(b, opened, image, how)
 
 
@@ -537,6 +576,34 @@ def test_bus_errors_of_dma(bench, one):
     assert finish(b, job(b, image, output=last), DMA) == Code.FAULT
     assert b.core.fault == Fault.WRITE
     recovers(b, opened, image, DMA)
+
+
+@ways
+def test_an_error_that_was_there_before(bench, one, how):
+    """Of a program that somebody else ran: it is neither this load's nor this run's."""
+    params, image = one
+    b = bench(params)
+    b.model.error, b.model.error_pc = Error.TILE, 7
+    assert b.register("STATUS") == 4
+    opened = booted(b, image, how)
+    recovers(b, opened, image, how)
+
+
+def test_the_length_is_the_images(bench, one):
+    params, image = one
+    b = bench(params)
+    opened = booted(b, Image(**(vars(image) | {"length": 5})))
+    recovers(b, opened, image)
+    assert b.register("LEN") == 5
+
+
+def test_every_run_sleeps_anew(bench, one):
+    params, image = one
+    b = bench(params, pace=1)
+    opened = booted(b, image)
+    for woken in (1, 2):
+        recovers(b, opened, image, DMA | INTERRUPT)
+        assert b.woken == woken
 
 
 def test_an_interrupt_that_comes_early(bench, one):

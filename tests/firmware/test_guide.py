@@ -70,8 +70,7 @@ def guide(tmp_path_factory):
     system.write_text(SYSTEM)
     glue.write_text(driver.GLUE)
     flags = [*driver.UNDEFINED.split(), *driver.WARNINGS, "-shared", "-fPIC"]
-    flags += ["-DBLOCKCIM_EXTERNAL_ACCESS", f"-I{driver.ROOT / 'firmware'}"]
-    flags += [f"-I{SOURCE.parent}", "-o", str(library)]
+    flags += ["-DBLOCKCIM_EXTERNAL_ACCESS", f"-I{SOURCE.parent}", "-o", str(library)]
     files = [str(path) for path in (driver.SOURCE, SOURCE, system, glue)]
     subprocess.run(["cc", *flags, *files], check=True)
     loaded = driver.declare(ctypes.CDLL(str(library)))

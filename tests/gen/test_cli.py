@@ -33,7 +33,7 @@ def emitter(monkeypatch):
     calls = []
 
     def emit(params, view, top):
-        calls.append((params, view))
+        calls.append((params, view, top))
         return {"top.v": f"module top(input wire [{params.lanes - 1}:0] x); endmodule\n"}
 
     module = types.ModuleType("gen.emit")
@@ -61,7 +61,7 @@ def fails(capsys, *arguments) -> str:
 def test_writes_a_bundle(emitter, tmp_path, capsys):
     out = tmp_path / "deep" / "out"
     assert main(["--rows", "64", "--cols", "64", "-o", str(out), "--view", "structural"]) == 0
-    assert emitter == [(Params(rows=64, cols=64), "structural")]
+    assert emitter == [(Params(rows=64, cols=64), "structural", "core")]
     assert set(snapshot(out)) == DOCUMENTS | {"top.v"}
     assert Params.from_toml(out / "params.toml") == Params(rows=64, cols=64)
     assert f"{len(DOCUMENTS) + 1} files" in capsys.readouterr().out

@@ -123,3 +123,28 @@ def test_a_core_of_many_tiles():
     """No expression grows as deep as there are tiles."""
     texts = emit(Params.from_dict(SMALL | {"tiles": 400}), "behavioural")
     assert texts["blockcim_engine.v"].count("blockcim_tile ") == 400
+
+
+BUS = {"tiles": 2, "stream_width": 32}
+
+
+@pytest.mark.parametrize("top", ["axi", "wishbone"])
+def test_a_bus_top_is_one_more_file(top, tmp_path):
+    params = Params.from_dict(SMALL | BUS)
+    plain, texts = emit(params, "behavioural"), emit(params, "behavioural", top)
+    name = f"blockcim_{top}.v"
+    assert texts.pop(name) and texts == plain
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize(("top", "width"), [("axi", 32), ("wishbone", 64)])
+def test_lint_of_a_bus_top_is_clean(top, width, tmp_path):
+    try:
+        find_verilator()
+    except ConfigError as error:
+        pytest.skip(str(error))
+    params = Params.from_dict(SMALL | BUS | {"stream_width": width})
+    for file, text in emit(params, "behavioural", top).items():
+        (tmp_path / file).write_text(text)
+    check = lint(tmp_path, "behavioural")
+    assert check.good, check.detail

@@ -9,10 +9,12 @@ import pytest
 from mapper import program as program_files
 from mapper.compile import Compiler
 from mapper.cycles import random_stalls
+from rtl.spec.isa import Error
 from rtl.spec.params import ConfigError
 from sim.cli import main
-from sim.execute import compare, execute, run_iss
+from sim.execute import boot_program, compare, execute, run_iss
 from sim.fuzz import random_case
+from sim.iss import Iss
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +201,16 @@ def test_trace_is_written(directory, tmp_path):
     assert {e["ph"] for e in events} == {"M", "X"}
     report = json.loads((directory / "report.json").read_text())
     assert max(e["ts"] + e["dur"] for e in events if e["ph"] == "X") <= report["cycles"]
+
+
+@pytest.mark.parametrize("seed", [3006, 3007, 3010, 3025])
+def test_front_door_fills_an_empty_core(seed):
+    """Also where the weights of a tile end within a stream word (3010) or take two slots (3006)."""
+    strategy, params, work = random_case(seed)
+    program = Compiler(strategy, params).compile(work)
+    full = Iss(program.params, program.weights, program.constants)
+    empty = Iss(program.params)
+    code, inputs = boot_program(program, front_door=True)
+    assert empty.run(code, inputs).error == Error.NONE
+    assert (empty.weights == full.weights).all()
+    assert (empty.constants == full.constants).all()
