@@ -289,3 +289,13 @@ class TestCommand:
         assert "port: " in err and "No such file" in err
         assert "baud: 0" in self.fails(capsys, file, "--port", "x", "--baud", 0)
         assert "--port" in self.fails(capsys, file)
+
+
+def test_errors_of_the_soc_command(tmp_path, capsys):
+    for arguments, words in (
+        (["--simulator", "iss"], "simulator: 'iss' is not one of verilator, icarus"),
+        ([], "no such program directory"),
+    ):
+        assert main(["soc", str(tmp_path / "none"), *arguments]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and words in err.lower() and err.count("\n") == 1
