@@ -16,7 +16,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help venv sim firmware test lint doctor fuzz formal bench clean
+.PHONY: help venv sim firmware soc test lint doctor fuzz formal bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -42,6 +42,10 @@ sim: $(STAMP) ## generate, compile a real layer, run it on RTL, print the table
 firmware: $(STAMP) ## driver for host and RV32I, and the demo, into build/firmware
 	$(PY) -m firmware build $(if $(IMAGE),--image $(IMAGE))
 	$(PY) -m firmware size
+
+soc: $(STAMP) ## a real layer by the C driver on the simulated SoC: outputs, cycles, overhead
+	$(PY) -m mapper compile minilm-4x --strategy densemap -o build/soc
+	$(PY) -m firmware soc build/soc
 
 test: $(STAMP) ## all tests but the long proofs, on Verilator and Icarus
 	$(PY) -m pytest -q -n 2 --dist worksteal -m "not formal"

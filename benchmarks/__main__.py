@@ -12,10 +12,16 @@ import json
 import sys
 from pathlib import Path
 
-from . import d2s, macro, mapping, rtl
+from . import d2s, macro, mapping, rtl, soc
 from .measure import Row
 
-GROUPS = {"mapping": mapping.rows, "d2s": d2s.rows, "macro": macro.rows, "rtl": rtl.rows}
+GROUPS = {
+    "mapping": mapping.rows,
+    "d2s": d2s.rows,
+    "macro": macro.rows,
+    "rtl": rtl.rows,
+    "soc": soc.rows,
+}
 
 
 def main() -> int:

@@ -79,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
         "--layers", metavar="0,3-5", type=layer_list, help="default: 0; with several cores: all"
     )
     add.add_argument(
-        "--matrices", metavar="NAME,..", help="only these of a layer (q, k, v, o, up, down ...)"
+        "--matrices", metavar="NAME,..", help="only these of a layer (q, k, v, o, ffn1, ffn2 ...)"
     )
     add.add_argument("--tokens", type=int, help="tokens of the run; default: the model's")
     add.add_argument(

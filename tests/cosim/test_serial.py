@@ -47,7 +47,7 @@ def check(result: dict, image, params) -> None:
 @pytest.mark.icarus
 def test_host_runs_a_layer_after_it_had_to_give_up(need, serial):
     """Too much noise is an error and not a hang; when it is over, all is well."""
-    image, params = tiny.image("linear", seed=1)
+    image, params = tiny.image(seed=1)
     result = serial(need("icarus"), image, params, noise=30)
     assert result["gave_up"].startswith("serial line: no right answer in 9 tries")
     check(result, image, params)
@@ -57,7 +57,7 @@ def test_host_runs_a_layer_after_it_had_to_give_up(need, serial):
 @pytest.mark.verilator
 def test_noise_changes_nothing_but_the_number_of_requests(need, serial):
     """Bits flip both ways, requests are repeated, and the outputs are the same."""
-    image, params = tiny.image("linear", seed=1)
-    result = serial(need("verilator"), image, params, noise=3000, seed=1)
+    image, params = tiny.image(seed=1)
+    result = serial(need("verilator"), image, params, noise=1000, seed=1)
     check(result, image, params)
-    assert result["repeated"] > 5
+    assert result["repeated"] > 3

@@ -39,7 +39,7 @@ def test_memory_holds_image_and_results():
 
 @pytest.fixture(scope="module")
 def packed():
-    return tiny.image("linear", seed=2)
+    return tiny.image(seed=2)
 
 
 def check(outcome, image) -> None:
@@ -64,12 +64,12 @@ def test_demo_on_verilator(need, packed, monkeypatch):
     wrong = image.output.copy()
     wrong[3] ^= 1 << 17
     outcome = run(dataclasses.replace(image, output=wrong), params, "verilator", quick=True)
-    assert not outcome.good and "cpu-copy: 1 mismatches of 8" in outcome.text
+    assert not outcome.good and "cpu-copy: 1 mismatches of 4" in outcome.text
     outcome = run(dataclasses.replace(image, config_hash=1), params, "verilator", quick=True)
     assert not outcome.good and outcome.text.endswith("FAIL\n")
-    monkeypatch.setattr(soc, "CYCLES", 9000)
+    monkeypatch.setattr(soc, "CYCLES", 12_000)
     monkeypatch.setattr(soc, "CYCLES_A_WORD", 0)
-    with pytest.raises(ConfigError, match="no end after 9000 cycles; the UART said 'block"):
+    with pytest.raises(ConfigError, match="no end after 12000 cycles; the UART said 'block"):
         run(image, params, "verilator", quick=True)
 
 

@@ -97,7 +97,7 @@ class Bridge:
 
 @pytest.fixture(scope="module")
 def packed():
-    return tiny.image("linear")
+    return tiny.image()
 
 
 def drive(packed, **options):
@@ -186,11 +186,11 @@ def test_a_core_that_does_not_go_on_is_an_error(packed, monkeypatch):
 @pytest.mark.parametrize(
     ("section", "change", "words"),
     [
-        ("output", lambda words: words[:-1], "output: 8 words, expected 7"),
+        ("output", lambda words: words[:-1], "output: 4 words, expected 3"),
         (
             "input",
             lambda words: [*words, *[0] * 90],
-            "input: the program ended after .* of 98 words",
+            "input: the program ended after .* of 94 words",
         ),
     ],
 )
@@ -263,9 +263,9 @@ class TestCommand:
         try:
             assert main(["run", str(file), "--port", os.ttyname(slave), "--json"]) == 0
             result = json.loads(capsys.readouterr().out)
-            assert (result["outputs"], result["mismatches"], result["repeated"]) == (8, 0, 0)
+            assert (result["outputs"], result["mismatches"], result["repeated"]) == (4, 0, 0)
             assert main(["run", str(file), "--port", os.ttyname(slave)]) == 0
-            assert "8 words of output, 0 mismatches" in capsys.readouterr().out
+            assert "4 words of output, 0 mismatches" in capsys.readouterr().out
         finally:
             os.close(slave)
             thread.join(5)
@@ -289,3 +289,13 @@ class TestCommand:
         assert "port: " in err and "No such file" in err
         assert "baud: 0" in self.fails(capsys, file, "--port", "x", "--baud", 0)
         assert "--port" in self.fails(capsys, file)
+
+
+def test_errors_of_the_soc_command(tmp_path, capsys):
+    for arguments, words in (
+        (["--simulator", "iss"], "simulator: 'iss' is not one of verilator, icarus"),
+        ([], "no such program directory"),
+    ):
+        assert main(["soc", str(tmp_path / "none"), *arguments]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and words in err.lower() and err.count("\n") == 1

