@@ -5,7 +5,7 @@ a step are complete at the tails, gathers the lanes from the tiles, adds bias, r
 step to the row registers (fill bus) or to the packer (rtl/packer.py), three cycles later.
 """
 
-from amaranth.hdl import Array, ClockSignal, Const, Instance, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, ClockSignal, Const, Instance, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -75,7 +75,7 @@ class DrainPort(wiring.Component):
     idle : Out, nothing in flight
     heads, control : Out, tiles that head a chain, and the control they get in this cycle
     sums : In, per tile its partial sums, slots * column groups * 32 bits
-    const_addr, const_en, const_data : read port of the constants, data one cycle later
+    const_addr, const_en, const_data : read port of the constants, data one cycle later, for the next step to come
     bus, filled : Out, the fill port
     write_en, write_addr, write_data, spans : Out, buffer writes, and the words still to be written
     """
@@ -187,11 +187,10 @@ class DrainPort(wiring.Component):
         last, next_const = steps.advance(m, v, valid)
         with m.If(valid & last):
             m.d.sync += entry.eq(~entry)
-        const, begun = Signal(clog2(p.const_depth)), Signal()
-        m.d.comb += [self.const_addr.eq(Mux(begun, const, v["const"])), self.const_en.eq(valid)]
+        begun = Signal()
         with m.If(valid):
             m.d.sync += begun.eq(~last)
-            m.d.sync += const.eq(self.const_addr + next_const)
+        self._constant(m, v, entry, begun, Cat(valid, last, next_const))
         stage = Signal(self._stage_layout(), name="stage0")
         position = Position(*(Signal(n, name=f"slice_{i}") for i, n in enumerate(Position.bits(p))))
         place = Mux(begun, position.place, v.d_m0)
@@ -206,6 +205,18 @@ class DrainPort(wiring.Component):
             stage.sub.eq(steps.sub),
         ]
         return gathered, stage
+
+    def _constant(self, m, v, entry, begun, state):
+        """Reads the constant of the step that may follow in the next cycle: it is there when the step is."""
+        valid, last, next_const = state
+        kept, at = (Signal(clog2(self.params.const_depth), name=f"const_{n}") for n in ("kept", "at"))
+        following = data.View(self.layout, self.entries[~entry].as_value())
+        m.d.comb += [
+            at.eq(Mux(begun, kept, v["const"])),
+            self.const_addr.eq(Mux(valid, Mux(last, following["const"], at + next_const), at)),
+            self.const_en.eq(valid | (~begun & self.used.any())),
+        ]
+        m.d.sync += kept.eq(self.const_addr)
 
     def _stage_layout(self):
         p = self.params
@@ -324,6 +335,7 @@ class DrainPort(wiring.Component):
             i_span=(v.groups * v.chain)[: clog2(p.tiles + 1)],
             i_blocks=v.blocks,
             i_slots=v["slots"],
+            i_constants=self.const_data,
             o_lanes=gathered,
             **{f"i_sums{t}": self.sums[t] for t in range(p.tiles)},
         )
@@ -332,7 +344,7 @@ class DrainPort(wiring.Component):
     # -- arithmetic ------------------------------------------------------------------------------
 
     def _requantise(self, m, gathered, stage):
-        """Two cycles, rtl/views/requantise.v: bias and multiply; round, shift, clamp, place in the slices."""
+        """rtl/views/requantise.v: take constants; multiply; round, shift, clamp, place in the slices."""
         p = self.params
         stages = [stage]
         for i in range(1, 4):
@@ -351,10 +363,11 @@ class DrainPort(wiring.Component):
             p_LEN=len(stage2.lens[0]),
             p_OFF=len(v.d_off),
             i_clk=ClockSignal(),
-            i_en1=stage1.valid,
-            i_raw1=stage1.raw,
-            i_sums=gathered,
+            i_en0=stage.valid,
+            i_raw0=stage.raw,
             i_constants=self.const_data,
+            i_en1=stage1.valid,
+            i_sums=gathered,
             i_en2=stage2.valid,
             i_raw2=stage2.raw,
             i_sub2=stage2.sub,
