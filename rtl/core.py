@@ -62,14 +62,22 @@ class Core(wiring.Component):
 
         ctrl = {name: first for name, first, _, _ in BY_NAME["CTRL"].bits}
         command = written("CTRL")
+        asked = command & self.reg_wdata[ctrl["start"]] & ~engine["running"]
+        stopped = command & self.reg_wdata[ctrl["reset"]]
+        settling, waiting = Signal(), Signal()
         m.d.comb += [
             clear.eq(command & self.reg_wdata[ctrl["clear"]]),
-            control["start"].eq(command & self.reg_wdata[ctrl["start"]] & ~engine["running"]),
-            self.busy.eq(engine["running"]),
+            control["start"].eq((asked | waiting) & ~settling),
+            self.busy.eq(engine["running"] | waiting),
             self.irq.eq(irq_enable & (done | failed)),
         ]
-        m.d.sync += control["soft_reset"].eq(command & self.reg_wdata[ctrl["reset"]])
-        with m.If(clear | control["start"] | control["soft_reset"]):
+        # The first instruction is fetched anew after a run and after a write of the program: a start waits for it.
+        m.d.sync += [
+            settling.eq(engine["running"] | program["prog_we"]),
+            waiting.eq((asked | waiting) & settling & ~stopped),
+        ]
+        m.d.sync += control["soft_reset"].eq(stopped)
+        with m.If(clear | asked | control["soft_reset"]):
             m.d.sync += [done.eq(0), failed.eq(0), error.eq(0), error_pc.eq(0)]
         with m.If(engine["halted"]):
             m.d.sync += done.eq(1)
@@ -83,7 +91,7 @@ class Core(wiring.Component):
         values = {
             "ID": MAGIC,
             "CONFIG_HASH": p.config_hash,
-            "STATUS": engine["running"] | done << 1 | failed << 2,
+            "STATUS": self.busy | done << 1 | failed << 2,
             "ERROR": error,
             "ERROR_PC": error_pc,
             "IRQ_ENABLE": irq_enable,

@@ -209,7 +209,9 @@ class DrainPort(wiring.Component):
     def _constant(self, m, v, entry, begun, state):
         """Reads the constant of the step that may follow in the next cycle: it is there when the step is."""
         valid, last, next_const = state
-        kept, at = (Signal(clog2(self.params.const_depth), name=f"const_{n}") for n in ("kept", "at"))
+        kept, at = (
+            Signal(clog2(self.params.const_depth), name=f"const_{n}") for n in ("kept", "at")
+        )
         following = data.View(self.layout, self.entries[~entry].as_value())
         m.d.comb += [
             at.eq(Mux(begun, kept, v["const"])),

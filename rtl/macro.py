@@ -318,9 +318,7 @@ class Column(_Part):
         m, p = Module(), self.params
         accs = _accumulators(p)
         new = Signal(signed(p.acc_bits))
-        m.d.comb += new.eq(
-            Mux(self.load, 0, Mux(self.acc_bank, accs[1], accs[0])) + self._step(m)
-        )
+        m.d.comb += new.eq(Mux(self.load, 0, Mux(self.acc_bank, accs[1], accs[0])) + self._step(m))
         results = []
         for bank, acc in enumerate(accs):
             result = Signal(signed(p.acc_bits), name=f"result{bank}")
