@@ -76,12 +76,12 @@ class LoadUnit(wiring.Component):
             p_GRANULE=p.granule,
             p_COUNT=len(wanted),
             i_clk=ClockSignal(),
+            i_clear=self.go,
             i_emit=emit & ~skipping,
             i_start=Cat(*self.starts),
             i_take=emit,
             i_gone=wanted,
             i_arrive=inflight,
-            i_rest=rest[: len(wanted)],
             i_data=self.read_data,
             o_cut=self.bus.data,
         )

@@ -1,5 +1,6 @@
 // Packs the elements of drain steps densely into buffer words; rtl/packer.py says what the ports mean.
-// Every slot is put whole where the elements before it end; the next one overwrites what was too much.
+// Every slot is put whole where the elements before it end; the next one overwrites what was too much. Synthesis takes
+// off what is too much first, and ORs the slots.
 module blockcim_packer #(
   parameter LANES = 8,
   parameter ACT = 8,      // bits of an element
@@ -23,11 +24,15 @@ module blockcim_packer #(
   localparam WORD = LANES * ACT;
   localparam SLOT = GRANULE * ACT;
 
-  reg [WORD-1:0] rest;
-  reg [31:0] count;
+  reg [WORD-1:0] rest;  // zeros above its elements
+  reg [COUNT:0] count, fill, size;
   reg [2*WORD+SLOT-1:0] line;
-  reg [31:0] fill, left, size;
+  reg [19:0] left;
   reg full;
+`ifdef SYNTHESIS
+  reg [SLOT-1:0] slot;
+  integer e;
+`endif
   integer s;
 
   initial begin
@@ -39,20 +44,28 @@ module blockcim_packer #(
     s = 0;
     line = 0;
     fill = count;
-    left = {12'b0, limit};
+    left = limit;
     size = 0;
     full = 0;
     if (valid) begin
       line[WORD-1:0] = rest;
       /* verilator unroll_full */
       for (s = 0; s < SLOTS; s = s + 1) begin
-        size = {{32-LEN{1'b0}}, lens[s*LEN+:LEN]};
-        if (size > left) size = left;
+        size = {{COUNT+1-LEN{1'b0}}, lens[s*LEN+:LEN]};
+        if ({{20-LEN{1'b0}}, lens[s*LEN+:LEN]} > left) size = left[COUNT:0];
+`ifdef SYNTHESIS
+        for (e = 0; e < GRANULE; e = e + 1)
+          slot[e*ACT+:ACT] = e < size ? elements[s*SLOT+e*ACT+:ACT] : {ACT{1'b0}};
+        line = line | ({{2*WORD{1'b0}}, slot} << (fill * ACT));
+`else
         line[fill*ACT+:SLOT] = elements[s*SLOT+:SLOT];
+`endif
         fill = fill + size;
-        left = left - size;
+        left = left - {{19-COUNT{1'b0}}, size};
       end
+`ifndef SYNTHESIS
       line[fill*ACT+:SLOT] = 0;
+`endif
       full = fill >= LANES;
     end
     size = fill - count;
