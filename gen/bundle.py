@@ -15,6 +15,7 @@ from gen.datasheet import datasheet
 from gen.describe import hash_text
 from gen.docs import isa_reference, register_reference
 from gen.header import header
+from gen.regs import regs_header
 from gen.version import VERSION
 from rtl.spec.params import ISA_VERSION, ConfigError, Params
 
@@ -27,6 +28,7 @@ def contents(params: Params, view: str, verilog: dict[str, str]) -> dict[str, st
     files = {
         **verilog,
         "blockcim.h": header(params),
+        "blockcim_regs.h": regs_header(),
         "ISA.md": isa_reference(params),
         "REGISTERS.md": register_reference(params),
         "DATASHEET.md": datasheet(params, verilog),

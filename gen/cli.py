@@ -26,7 +26,8 @@ examples:
   python -m gen --config my.toml --view behavioural --json
 
 The directory is written completely or not at all, and is byte-identical when repeated. It holds the
-Verilog, blockcim.h, ISA.md, REGISTERS.md, DATASHEET.md, params.toml and manifest.json.
+Verilog, blockcim.h, blockcim_regs.h, ISA.md, REGISTERS.md, DATASHEET.md, params.toml and
+manifest.json.
 """
 
 

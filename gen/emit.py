@@ -9,11 +9,14 @@ from pathlib import Path
 import amaranth
 from amaranth.back import verilog
 
+from rtl.bus import OnAxi, OnWishbone
 from rtl.chip import Chip
 from rtl.core import Core
 from rtl.engine import Engine
 from rtl.link import Link
 from rtl.macro import behavioural_verilog, structural_verilog
+from rtl.serial import OnSerial
+from rtl.soc import Soc
 from rtl.spec.params import Params, index_bits
 from rtl.template import VIEWS, render
 from rtl.tile import Tile
@@ -29,14 +32,20 @@ def component_verilog(component, name: str) -> str:
     return _TRIGGER.sub(r"  reg \1 ;\n  initial \1 <= 0;", text)
 
 
-def emit(params: Params, view: str = "both") -> dict[str, str]:
+#: Tops around one core, each in a file `blockcim_NAME.v`; `core` (or, with several cores, the chip) has none.
+TOPS = {"axi": OnAxi, "wishbone": OnWishbone, "serial": OnSerial, "soc": Soc}
+
+
+def emit(params: Params, view: str = "both", top: str = "core", **options) -> dict[str, str]:
     """Verilog text by file name; `view` is structural, behavioural or both (the macro's two views).
 
     Files: blockcim_core.v, blockcim_engine.v, blockcim_tile.v,
     blockcim_memory.v, blockcim_gather.v, blockcim_window.v, blockcim_packer.v,
     blockcim_requantise.v, blockcim_macro_structural.v and/or
     blockcim_macro_behavioural.v (same module name, use one), blockcim_sim.v (simulation top), lint.vlt;
-    with several cores blockcim_link.v and blockcim_chip.v.
+    with several cores blockcim_link.v and blockcim_chip.v; with one of `TOPS`, which takes `options`, blockcim_TOP.v,
+    and for `soc` blockcim_ram.v.
+    Raises `ConfigError` if the top cannot have these parameters.
     """
     texts = {
         "blockcim_core.v": component_verilog(Core(params), "blockcim_core"),
@@ -55,6 +64,11 @@ def emit(params: Params, view: str = "both") -> dict[str, str]:
         texts["blockcim_link.v"] = component_verilog(Link(params), "blockcim_link")
         texts["blockcim_chip.v"] = component_verilog(Chip(params), "blockcim_chip")
     texts["blockcim_sim.v"] = simulation(params)
+    if top in TOPS:
+        component = TOPS[top](params, **options)
+        texts[f"blockcim_{top}.v"] = component_verilog(component, f"blockcim_{top}")
+    if top == "soc":
+        texts["blockcim_ram.v"] = render("ram", {})
     return texts
 
 
@@ -64,6 +78,12 @@ def simulation(params: Params) -> str:
     values["CORE_BITS"] = index_bits(params.cores)
     chip = params.cores > 1
     return render("sim_top", values, core=not chip, chip=chip)
+
+
+def line_simulation(params: Params, top: str, divisor: int, **options) -> dict[str, str]:
+    """Verilog of `serial` or `soc` in a simulation top (module `blockcim_sim`) with its serial line."""
+    texts = emit(params, "behavioural", top, **options)
+    return texts | {"blockcim_sim.v": render("line_top", {"TOP": top, "DIVISOR": divisor})}
 
 
 @functools.cache

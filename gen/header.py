@@ -1,7 +1,8 @@
-"""`blockcim.h`: parameters, registers, opcodes, field positions and error codes for C11."""
+"""`blockcim.h`: parameters, opcodes and field positions of one configuration for C11."""
 
+from gen.ctext import define, enum, guarded, hex32
 from gen.describe import derived, hash_text, member_docs
-from rtl.spec import isa, numeric, regmap
+from rtl.spec import isa, numeric
 from rtl.spec.params import ISA_VERSION, Params
 
 _PUT = """\
@@ -16,41 +17,24 @@ static inline void blockcim_put(uint32_t *words, unsigned bit, unsigned width, u
 
 
 def header(params: Params) -> str:
-    """The text of the C header for one configuration."""
-    errors = member_docs(isa.Error)
-    return "\n".join(
+    """The text of the C header for one configuration; it includes `blockcim_regs.h`."""
+    return guarded(
+        "blockcim.h",
         [
-            "/*",
-            f" * blockcim.h: configuration {hash_text(params)}, instruction set {ISA_VERSION}.",
-            " * Generated from rtl/spec by `python -m gen`; do not edit.",
-            " */",
-            "#ifndef BLOCKCIM_H",
-            "#define BLOCKCIM_H",
-            "",
-            "#include <stdint.h>",
+            f"blockcim.h: configuration {hash_text(params)}, instruction set {ISA_VERSION}.",
+            "Generated from rtl/spec by `python -m gen`; do not edit.",
+        ],
+        [
+            '#include "blockcim_regs.h"',
             "",
             *_parameters(params),
-            *_registers(),
             "/* Opcodes: the low BLOCKCIM_OP_BITS bits of an instruction. */",
-            *_enum("op", {op.name: (op.value, isa.DOCS[op]) for op in isa.Op}),
-            "/* Values of register ERROR. */",
-            *_enum("error", {e.name: (e.value, errors.get(e.name, "")) for e in isa.Error}),
+            *enum("op", {op.name: (op.value, isa.DOCS[op]) for op in isa.Op}),
             *_instructions(params),
             *_constants(),
             _PUT,
-            "#endif /* BLOCKCIM_H */",
-            "",
-        ]
+        ],
     )
-
-
-def _define(name: str, value: object, comment: str = "") -> str:
-    line = f"#define BLOCKCIM_{name} {value}"
-    return f"{line} /* {comment} */" if comment else line
-
-
-def _hex(value: int) -> str:
-    return f"UINT32_C(0x{value:08x})"
 
 
 def _parameters(params: Params) -> list[str]:
@@ -58,33 +42,12 @@ def _parameters(params: Params) -> list[str]:
     lines = ["/* Parameters. */"]
     for name, value in params.as_dict().items():
         text = f'"{value}"' if isinstance(value, str) else value
-        lines.append(_define(name.upper(), text, docs[name]))
+        lines.append(define(name.upper(), text, docs[name]))
     lines += ["", "/* Values that follow from the parameters. */"]
-    lines += [_define(n.upper(), value, doc) for n, (value, doc) in derived(params).items()]
+    lines += [define(n.upper(), value, doc) for n, (value, doc) in derived(params).items()]
     lines += ["", "/* Register CONFIG_HASH must read this value; refuse to run otherwise. */"]
-    lines += [_define("CONFIG_HASH", _hex(params.config_hash)), ""]
+    lines += [define("CONFIG_HASH", hex32(params.config_hash)), ""]
     return lines
-
-
-def _registers() -> list[str]:
-    lines = ["/* Registers: byte offsets, 32 bits each; fields by position and mask. */"]
-    lines.append(_define("ID_VALUE", _hex(regmap.MAGIC), "value of register ID"))
-    for register in regmap.REGISTERS:
-        comment = f"{register.access}: {register.doc}"
-        lines.append(_define(f"REG_{register.name}", f"0x{4 * register.address:02x}u", comment))
-        for name, first, count, doc in register.bits:
-            base = f"{register.name}_{name.upper()}"
-            lines.append(_define(f"{base}_SHIFT", first))
-            lines.append(_define(f"{base}_MASK", _hex(((1 << count) - 1) << first), doc))
-    return [*lines, ""]
-
-
-def _enum(name: str, codes: dict[str, tuple[int, str]]) -> list[str]:
-    lines = [f"enum blockcim_{name} {{"]
-    for code, (value, doc) in codes.items():
-        comment = f" /* {doc} */" if doc else ""
-        lines.append(f"    BLOCKCIM_{name.upper()}_{code} = {value},{comment}")
-    return [*lines, "};", ""]
 
 
 def _instructions(params: Params) -> list[str]:
@@ -94,18 +57,18 @@ def _instructions(params: Params) -> list[str]:
         " * Instructions: first bit of each field, bits of one value, number of values. Value i",
         " * of a field starts at bit BIT + i * WIDTH. An instruction is stored low word first.",
         " */",
-        _define("OP_BITS", isa.OP_BITS),
-        _define("INSTR_BITS", bits),
-        _define("INSTR_WORDS", bits // 32, "32-bit words of an instruction"),
-        _define("AREGS", isa.AREGS, "address registers; number 0 is always zero"),
+        define("OP_BITS", isa.OP_BITS),
+        define("INSTR_BITS", bits),
+        define("INSTR_WORDS", bits // 32, "32-bit words of an instruction"),
+        define("AREGS", isa.AREGS, "address registers; number 0 is always zero"),
     ]
     for op, fields in isa.FORMATS.items():
         positions = isa.offsets(op, params)
         for field in fields:
             base = f"{op.name}_{field.name.upper()}"
-            lines.append(_define(f"{base}_BIT", positions[field.name][0], field.doc))
-            lines.append(_define(f"{base}_WIDTH", field.width(params)))
-            lines.append(_define(f"{base}_COUNT", field.count(params)))
+            lines.append(define(f"{base}_BIT", positions[field.name][0], field.doc))
+            lines.append(define(f"{base}_WIDTH", field.width(params)))
+            lines.append(define(f"{base}_COUNT", field.count(params)))
     return [*lines, ""]
 
 
@@ -113,8 +76,8 @@ def _constants() -> list[str]:
     lines = [
         "/* Requantisation constants: fields of a 64-bit entry, one entry an output channel. */"
     ]
-    lines.append(_define("CONST_BITS", numeric.CONST_BITS))
+    lines.append(define("CONST_BITS", numeric.CONST_BITS))
     for name, first, bits in numeric.CONST_FIELDS:
-        lines.append(_define(f"CONST_{name.upper()}_BIT", first))
-        lines.append(_define(f"CONST_{name.upper()}_WIDTH", bits))
+        lines.append(define(f"CONST_{name.upper()}_BIT", first))
+        lines.append(define(f"CONST_{name.upper()}_WIDTH", bits))
     return [*lines, ""]

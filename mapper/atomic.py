@@ -19,6 +19,11 @@ def write_text(path: Path, text: str) -> None:
     _written(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes. Raises `ConfigError` if that fails; the old file is then intact."""
+    _written(path, lambda temporary: temporary.write_bytes(data))
+
+
 def save_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: dict[str, str]) -> None:
     """Write a safetensors file. Raises `ConfigError` if that fails; the old file is then intact."""
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}

@@ -132,5 +132,6 @@ class Chip(wiring.Component):
             o_out_last=take["last"],
             o_irq=irq,
             o_busy=busy,
+            i_soft_reset=Const(0),
         )
         return read, irq, busy | waiting

@@ -24,6 +24,8 @@ class Core(wiring.Component):
     reg_addr, reg_we, reg_wdata : In; reg_rdata : Out
     in_valid, in_ready, in_data, out_valid, out_ready, out_data, out_last : streams, see rtl/stream.py
     irq, busy : Out
+    soft_reset : In, as by CTRL
+    in_busy, halted : Out, an instruction wants input; HALT is reached in this cycle
     """
 
     def __init__(self, params: Params):
@@ -44,12 +46,16 @@ class Core(wiring.Component):
                 "out_last": Out(1),
                 "irq": Out(1),
                 "busy": Out(1),
+                "soft_reset": In(1),
+                "in_busy": Out(1),
+                "halted": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         p = self.params
+        commanded = Signal()
         control = {"start": Signal(), "soft_reset": Signal()}
         clear = Signal()
         done, failed, irq_enable = Signal(), Signal(), Signal()
@@ -69,14 +75,17 @@ class Core(wiring.Component):
             clear.eq(command & self.reg_wdata[ctrl["clear"]]),
             control["start"].eq((asked | waiting) & ~settling),
             self.busy.eq(engine["running"] | waiting),
+            self.in_busy.eq(engine["in_busy"]),
+            self.halted.eq(engine["halted"]),
             self.irq.eq(irq_enable & (done | failed)),
         ]
         # The first instruction is fetched anew after a run and after a write of the program: a start waits for it.
         m.d.sync += [
             settling.eq(engine["running"] | program["prog_we"]),
-            waiting.eq((asked | waiting) & settling & ~stopped),
+            waiting.eq((asked | waiting) & settling & ~stopped & ~self.soft_reset),
+            commanded.eq(stopped),
         ]
-        m.d.sync += control["soft_reset"].eq(stopped)
+        m.d.comb += control["soft_reset"].eq(commanded | self.soft_reset)
         with m.If(clear | asked | control["soft_reset"]):
             m.d.sync += [done.eq(0), failed.eq(0), error.eq(0), error_pc.eq(0)]
         with m.If(engine["halted"]):

@@ -27,11 +27,11 @@ from rtl.spec.params import ConfigError, Params
 from rtl.spec.regmap import ADDRESS_BITS, REGISTERS
 from sim.tools import find_icarus, find_verilator
 
-#: Signals that cocotb needs to see (sim/tb_program.py). Tiles share one copy of their code: builds in half the time,
-#: and runs twice as fast, since the code of a cycle stays in the caches.
+#: Signals of the simulation top that cocotb needs to see (sim/tb_program.py).
+PUBLIC = ("running", "finished")
+#: Tiles share one copy of their code: builds in half the time, and runs twice as fast, since the code of a cycle stays
+#: in the caches.
 CONTROL_FILE = """`verilator_config
-public_flat_rw -module "blockcim_sim" -var "running"
-public_flat_rw -module "blockcim_sim" -var "finished"
 no_inline -module "blockcim_tile"
 """
 #: Verilator: the loops of the macro stay loops, warnings are the business of lint, wide operations are calls, which
@@ -119,17 +119,20 @@ def build(
     view: str = "behavioural",
     waves: bool = False,
     texts: dict[str, str] | None = None,
+    public: tuple[str, ...] = PUBLIC,
 ) -> Path:
     """Build the simulation of a configuration, or find it in the cache. Returns its directory.
 
-    `texts` are Verilog files by name to use in the place of freshly generated ones.
+    `texts` are Verilog files by name to use in the place of freshly generated ones; their top is `blockcim_sim`.
+    `public` are the signals of the top that Python sees.
 
     Raises `ConfigError` if the simulator is missing or too old, or the build fails (the log is named).
     """
     tool = _tool(simulator)
-    flags = (
-        [*VERILATOR_ARGS, *FAST_CODE, CONTROL_FILE, ONE_THREAD] if simulator == "verilator" else []
+    control = CONTROL_FILE + "".join(
+        f'public_flat_rw -module "blockcim_sim" -var "{name}"\n' for name in public
     )
+    flags = [*VERILATOR_ARGS, *FAST_CODE, control, ONE_THREAD] if simulator == "verilator" else []
     sources = sorted(texts.items()) if texts else (params, view, fingerprint())
     key = repr((simulator, tool.version, waves, flags, sources))
     where = cache_dir() / f"{simulator}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
@@ -137,19 +140,21 @@ def build(
     with open(where / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (where / "complete").exists():
-            _build(where, texts or emit(params, view), tool, simulator, waves)
+            _build(where, texts or emit(params, view), tool, simulator, waves, control)
             (where / "complete").touch()
     return where
 
 
-def _build(where: Path, texts: dict[str, str], tool, simulator: str, waves: bool) -> None:
+def _build(
+    where: Path, texts: dict[str, str], tool, simulator: str, waves: bool, control: str
+) -> None:
     texts = {name: text for name, text in texts.items() if name.endswith(".v")}
     for name, text in texts.items():
         (where / name).write_text(text)
     sources: list = [where / name for name in texts]
     args: list = []
     if simulator == "verilator":
-        (where / "control.vlt").write_text(CONTROL_FILE)
+        (where / "control.vlt").write_text(control)
         sources.insert(0, where / "control.vlt")
         (where / "one_thread.cpp").write_text(ONE_THREAD)
         args = [*VERILATOR_ARGS, *(["--trace-fst"] if waves else [])]
@@ -235,10 +240,10 @@ def run(
             plus["dump"] = dump.absolute()
         plusargs = [f"+{name}={value}" for name, value in plus.items()]
         plusargs += [f"+timeout={timeout}", f"+length={length}"]
-        wall = _simulate(
-            simulator, where, work, plusargs, dump is not None and simulator == "icarus"
-        )
-        return _results(work, params, wall)
+        simulate(simulator, where, work, plusargs, dump is not None and simulator == "icarus")
+        if not (work / "results").exists():
+            raise _failed(simulator, work)
+        return _results(work, params, float((work / "results.wall").read_text()))
 
 
 def beat_bytes(words: np.ndarray, params: Params) -> bytes:
@@ -256,13 +261,22 @@ def _write(path: Path, data: bytes) -> Path:
     return path
 
 
-def _simulate(simulator: str, where: Path, work: Path, plusargs: list[str], waves: bool) -> float:
-    """Run the cocotb test; returns the seconds of the program proper. Raises if no test ran, or one failed."""
-    log = work / "run.log"
+def simulate(
+    simulator: str,
+    where: Path,
+    work: Path,
+    plusargs: list[str],
+    waves: bool = False,
+    module: str = "sim.tb_program",
+) -> None:
+    """Run the one cocotb test of a module on the build in `where`, in the directory `work`.
+
+    Raises `ConfigError`, naming the log, if no test ran or it failed.
+    """
     with _environment(_tool(simulator).env):
         try:
             xml = _runner(simulator).test(
-                test_module="sim.tb_program",
+                test_module=module,
                 hdl_toplevel="blockcim_sim",
                 hdl_toplevel_lang="verilog",
                 build_dir=where,
@@ -271,18 +285,22 @@ def _simulate(simulator: str, where: Path, work: Path, plusargs: list[str], wave
                 waves=waves,
                 results_xml=str(work / "results.xml"),
                 extra_env={"COCOTB_ANSI_OUTPUT": "0"},
-                log_file=log,
+                log_file=work / "run.log",
             )
         except (SystemExit, RuntimeError, subprocess.CalledProcessError):
             xml = None
     tests = list(ElementTree.parse(xml).iter("testcase")) if xml and Path(xml).exists() else []
     bad = [t for t in tests if t.find("failure") is not None or t.find("error") is not None]
-    if len(tests) != 1 or bad or not (work / "results").exists():
-        kept = cache_dir() / "failed.log"
-        if log.exists():
-            shutil.copy(log, kept)
-        raise ConfigError(f"{simulator}: the simulation failed, see {kept}")
-    return float((work / "results.wall").read_text())
+    if len(tests) != 1 or bad:
+        raise _failed(simulator, work)
+
+
+def _failed(simulator: str, work: Path) -> ConfigError:
+    """The error of a failed simulation; its log is kept."""
+    kept = cache_dir() / "failed.log"
+    if (work / "run.log").exists():
+        shutil.copy(work / "run.log", kept)
+    return ConfigError(f"{simulator}: the simulation failed, see {kept}")
 
 
 def _results(work: Path, params: Params, wall: float) -> RtlResult:

@@ -140,7 +140,7 @@ module blockcim_sim;
 
   // @each core@
   blockcim_core core (
-      .clk(clk), .rst(rst_q), .first_tile(18'd0),
+      .clk(clk), .rst(rst_q), .first_tile(18'd0), .soft_reset(1'b0), .in_busy(), .halted(),
   // @end@
   // @each chip@
   blockcim_chip chip (

@@ -13,7 +13,15 @@ import gen
 from gen.cli import main
 from rtl.spec.params import PRESETS, ConfigError, Params
 
-DOCUMENTS = {"blockcim.h", "ISA.md", "REGISTERS.md", "DATASHEET.md", "params.toml", "manifest.json"}
+DOCUMENTS = {
+    "blockcim.h",
+    "blockcim_regs.h",
+    "ISA.md",
+    "REGISTERS.md",
+    "DATASHEET.md",
+    "params.toml",
+    "manifest.json",
+}
 
 
 @pytest.fixture
@@ -52,7 +60,7 @@ def test_writes_a_bundle(emitter, tmp_path, capsys):
     assert emitter == [(Params(rows=64, cols=64), "structural")]
     assert set(snapshot(out)) == DOCUMENTS | {"top.v"}
     assert Params.from_toml(out / "params.toml") == Params(rows=64, cols=64)
-    assert "7 files" in capsys.readouterr().out
+    assert "8 files" in capsys.readouterr().out
     assert [p.name for p in out.parent.iterdir()] == ["out"]
 
 
