@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .bridge import Bridge
 from .control import connect_control
 from .peripheral import Peripheral
+from .selftest import SelfTest, Step
 from .spec.link import IDLE_BITS
 from .spec.params import Params
 from .spec.regmap import BUS_ADDRESS_BITS
@@ -17,6 +18,8 @@ from .wishbone import WishboneSlave
 class OnSerial(wiring.Component):
     """A core whose registers (rtl/spec/regmap.py, words 0..63 from address 0) are reached by rtl/spec/link.py.
 
+    With a `script` (rtl/selftest.py) that is carried out first, once after reset; the line is served when it is over.
+
     Addresses beyond are a bus error. Data goes through IN_DATA and OUT_DATA: there is no memory for DMA, which ends in
     faults READ and WRITE, and the stream ports are not connected.
 
@@ -25,10 +28,13 @@ class OnSerial(wiring.Component):
     divisor : In, clock cycles of a bit, at least 8
     rx, tx : the line
     irq, busy : Out, as of the peripheral
+    testing, passed, failed : Out, state of the self-test; without one it has passed
     """
 
-    def __init__(self, params: Params, idle_bits: int = IDLE_BITS):
-        self.idle_bits = idle_bits
+    def __init__(
+        self, params: Params, idle_bits: int = IDLE_BITS, script: list[Step] | None = None
+    ):
+        self.idle_bits, self.script = idle_bits, script
         self.peripheral = Peripheral(params)
         super().__init__(
             {
@@ -37,6 +43,9 @@ class OnSerial(wiring.Component):
                 "tx": Out(1, init=1),
                 "irq": Out(1),
                 "busy": Out(1),
+                "testing": Out(1),
+                "passed": Out(1, init=1),
+                "failed": Out(1),
             }
         )
 
@@ -66,4 +75,22 @@ class OnSerial(wiring.Component):
         ]
         # DMA: every transfer is answered with an error.
         m.d.sync += peripheral.dma_err.eq(peripheral.dma_cyc & peripheral.dma_stb)
+        if self.script is not None:
+            self._test(m, slave, bridge)
         return m
+
+    def _test(self, m, slave, bridge):
+        """The self-test has the bus while it runs; the bridge's transfers wait."""
+        m.submodules.test = test = SelfTest(self.script)
+        with m.If(test.running):
+            for name in ("cyc", "stb", "we", "adr", "dat_w"):
+                m.d.comb += getattr(slave, f"wb_{name}").eq(getattr(test, name))
+            m.d.comb += [bridge.ack.eq(0), bridge.err.eq(0)]
+        m.d.comb += [
+            test.dat_r.eq(slave.wb_dat_r),
+            test.ack.eq(slave.wb_ack),
+            test.err.eq(slave.wb_err),
+            self.testing.eq(test.running),
+            self.passed.eq(test.passed),
+            self.failed.eq(test.failed),
+        ]

@@ -47,6 +47,9 @@ module blockcim_packer #(
     left = limit;
     size = 0;
     full = 0;
+`ifdef SYNTHESIS
+    slot = 0;
+`endif
     if (valid) begin
       line[WORD-1:0] = rest;
       /* verilator unroll_full */
