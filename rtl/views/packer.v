@@ -49,6 +49,7 @@ module blockcim_packer #(
     full = 0;
 `ifdef SYNTHESIS
     slot = 0;
+    e = 0;
 `endif
     if (valid) begin
       line[WORD-1:0] = rest;
