@@ -141,16 +141,16 @@ class SelfTest(wiring.Component):
     def _transfer(self, m, step, part, word, tries):
         """One word of a step on the bus."""
         good = Signal()
-        with m.Switch(step.kind):
-            with m.Case(Kind.WRITE):
-                m.d.comb += good.eq(self.ack)
-            with m.Case(Kind.EXPECT):
-                m.d.comb += good.eq(self.ack & (self.dat_r == word))
-            with m.Case(Kind.WAIT):
-                m.d.comb += good.eq(self.ack & ((self.dat_r & word) != 0))
         given_up = (tries == PATIENCE - 1) | (step.kind == Kind.EXPECT)
         with m.State("transfer"):
             m.d.comb += [self.cyc.eq(1), self.stb.eq(1)]
+            with m.Switch(step.kind):
+                with m.Case(Kind.WRITE):
+                    m.d.comb += good.eq(self.ack)
+                with m.Case(Kind.EXPECT):
+                    m.d.comb += good.eq(self.ack & (self.dat_r == word))
+                with m.Case(Kind.WAIT):
+                    m.d.comb += good.eq(self.ack & ((self.dat_r & word) != 0))
             with m.If(good):
                 m.d.sync += part.eq(step.count != 0)
                 m.next = "read"

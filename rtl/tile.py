@@ -1,6 +1,6 @@
 """A tile: one macro with its pass sequencer, its banks, and its place in the chain of partial sums."""
 
-from amaranth.hdl import Array, ClockSignal, Instance, Module, Mux, ResetSignal, Signal
+from amaranth.hdl import Array, ClockSignal, Const, Instance, Module, Mux, ResetSignal, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -146,7 +146,8 @@ class Tile(wiring.Component):
                     total = command.sel[h] + command.stride
                     wrapped = Mux(total >= p.row_groups, total - p.row_groups, total)
                     m.d.sync += command.sel[h].eq(wrapped)
-            ports = {"i_pass_sel": command.sel.as_value(), "i_pass_offset": 0}
+            ports = {"i_pass_sel": command.sel.as_value()}
+            ports["i_pass_offset"] = Const(0, index_bits(p.row_groups))
         else:
             m.d.comb += last.eq(last_plane)
             ports = {"i_pass_rows": command.rows}
