@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from amaranth.build import Subsignal
 from amaranth.hdl import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, Signal
+from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
 from .spec.params import ConfigError
@@ -123,21 +125,28 @@ class Board(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         self._clock(m, platform)
-        uart = platform.request("uart", 0)
+        lines = [
+            line.name for line in platform.lookup("uart", 0).ios if isinstance(line, Subsignal)
+        ]
+        uart = platform.request("uart", 0, dir=dict.fromkeys(lines, "-"))
+        m.submodules.rx = rx = io.Buffer("i", uart.rx)
+        m.submodules.tx = tx = io.Buffer("o", uart.tx)
         states = {name: Signal(name=name) for name in ("passed", "failed", "busy")}
         m.submodules.serial = Instance(
             "blockcim_serial",
             i_clk=ClockSignal(),
             i_rst=self.reset,
             i_divisor=round(self.mhz * 1e6 / self.baud),
-            i_rx=uart.rx.i,
-            o_tx=uart.tx.o,
+            i_rx=rx.i,
+            o_tx=tx.o,
             **{f"o_{name}": signal for name, signal in states.items()},
         )
         blink = Signal(range(round(self.mhz * 1e6) // 2))
         m.d.sync += blink.eq(blink + 1)
         for (name, number), signal in zip(self.leds, [*states.values(), blink[-1]], strict=False):
-            m.d.comb += platform.request(name, number).o.eq(signal)
+            led = io.Buffer("o", platform.request(name, number, dir="-"))
+            m.submodules[f"{name}{number}"] = led
+            m.d.comb += led.o.eq(signal)
         return m
 
     def _clock(self, m, platform):
@@ -148,14 +157,16 @@ class Board(Elaboratable):
         if self.pll is None or self.mhz == source:
             if self.mhz != source:
                 raise ConfigError(f"clock: this board runs at {source:g} MHz only")
-            m.d.comb += domain.clk.eq(platform.request(name).i)
+            m.submodules.clock = pin = io.Buffer("i", platform.request(name, dir="-"))
+            m.d.comb += domain.clk.eq(pin.i)
         else:
             locked = Signal()
-            pin = (
-                platform.request(name, dir="-").io
-                if self.pll is IcePll
-                else platform.request(name).i
-            )
+            source_pin = platform.request(name, dir="-")
+            if self.pll is EcpPll:
+                m.submodules.clock = buffer = io.Buffer("i", source_pin)
+                pin = buffer.i
+            else:
+                pin = source_pin.io  # the PLL is at the pad
             out = Signal(name="clk_core")
             m.submodules.pll = self.pll.find(source, self.mhz).instance(pin, out, locked)
             m.d.comb += domain.clk.eq(out)
