@@ -1,6 +1,6 @@
 """A core as a user connects it: the register file around the engine."""
 
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal
+from amaranth.hdl import ClockSignal, Instance, Module, Mux, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -164,7 +164,9 @@ class Core(wiring.Component):
                 m.d.sync += [part.eq(0), instr.eq(instr + 1)]
 
     def _counters(self, m, start, engine) -> dict:
-        """Performance counters, cleared by start, running while the program does."""
+        """Performance counters, running while the program does; its first cycle starts them anew."""
+        first = Signal()
+        m.d.sync += first.eq(start)
         sources = {
             "CYCLES": engine["running"],
             "BUSY_IN": engine["in_busy"],
@@ -178,8 +180,6 @@ class Core(wiring.Component):
         counters = {}
         for name, step in sources.items():
             counters[name] = counter = Signal(32, name=name.lower())
-            with m.If(start):
-                m.d.sync += counter.eq(0)
-            with m.Elif(engine["running"]):
-                m.d.sync += counter.eq(counter + step)
+            with m.If(engine["running"]):
+                m.d.sync += counter.eq(Mux(first, 0, counter) + step)
         return counters

@@ -25,27 +25,40 @@ DIFFERENCE = signed(20)
 
 
 class Steps:
-    """Counter over the steps of a drain: columns, steps of a column, quarters of a raw step, then the flush."""
+    """Counter over the steps of a drain: columns, steps of a column, quarters of a raw step, then the flush.
 
-    def __init__(self, m: Module, params: Params, name: str):
+    `ahead`: registers say whether the present step is the last of its column and of its drain; `start` sets them.
+    """
+
+    def __init__(self, m: Module, params: Params, name: str, *, ahead: bool = False):
         self.column = Signal(clog2(params.granule + 1), name=f"{name}_column")
         self.step = Signal(10, name=f"{name}_step")
         self.sub = Signal(range(params.raw_elements), name=f"{name}_sub")
         self.flush = Signal(name=f"{name}_flush")
-        self.params = params
+        self.step_last = Signal(name=f"{name}_step_last")
+        self.column_last = Signal(name=f"{name}_column_last")
+        self.params, self.ahead = params, ahead
         self.name = name
 
     def clear(self):
         """Statements that start a new drain."""
         return [self.column.eq(0), self.step.eq(0), self.sub.eq(0), self.flush.eq(0)]
 
+    def start(self, v):
+        """Statements that say, with `ahead`, what the first step of drain `v` is."""
+        return [self.step_last.eq(v.steps == 1), self.column_last.eq(v.pieces >= v.columns)]
+
     def advance(self, m: Module, v, enable):
         """Step on while `enable`; returns whether the step is the last, and whether a new constant follows."""
         flush = v.flush & ~v.rows
         sub_last = ~v.raw | (self.sub == self.params.raw_elements - 1)
-        step_last = self.step == v.steps - 1
-        column_last = self.column + v.pieces >= v.columns
-        data_last = sub_last & step_last & column_last
+        column_after = self.column + v.pieces
+        if not self.ahead:
+            m.d.comb += [
+                self.step_last.eq(self.step == v.steps - 1),
+                self.column_last.eq(column_after >= v.columns),
+            ]
+        data_last = sub_last & self.step_last & self.column_last
         last = Signal(name=f"{self.name}_last")
         m.d.comb += last.eq(self.flush | (data_last & ~flush))
         with m.If(enable):
@@ -58,10 +71,20 @@ class Steps:
             with m.Else():
                 m.d.sync += [
                     self.sub.eq(0),
-                    self.step.eq(Mux(step_last, 0, self.step + 1)),
-                    self.column.eq(Mux(step_last, self.column + v.pieces, self.column)),
+                    self.step.eq(Mux(self.step_last, 0, self.step + 1)),
+                    self.column.eq(Mux(self.step_last, column_after, self.column)),
                 ]
+                if self.ahead:
+                    m.d.sync += self._look(v, column_after)
         return last, sub_last & ~self.flush
+
+    def _look(self, v, column_after):
+        """Statements for the registers of the step that follows."""
+        one_more = column_after + v.pieces >= v.columns
+        return [
+            self.step_last.eq(Mux(self.step_last, v.steps == 1, self.step + 2 == v.steps)),
+            self.column_last.eq(Mux(self.step_last, one_more, self.column_last)),
+        ]
 
 
 class DrainPort(wiring.Component):
@@ -140,7 +163,7 @@ class DrainPort(wiring.Component):
         new = instr_view(Op.DRAIN, p, self.word)
         active, v = Signal(), Signal(self.layout, name="front", reset_less=True)
         heads, tail = Signal(p.tiles, reset_less=True), Signal(clog2(p.tiles + 1))
-        steps = Steps(m, p, "front")
+        steps = Steps(m, p, "front", ahead=True)
         last, _ = steps.advance(m, v, active)
         m.d.comb += [
             self.stepping.eq(active),
@@ -164,6 +187,7 @@ class DrainPort(wiring.Component):
             entry = ~self.newest
             base = multiples(new.chain, new.groups, p.tiles)
             m.d.sync += [
+                *steps.start(new),
                 active.eq(1),
                 v.eq(new),
                 heads.eq(rotate(base, new.tile, p.tiles)),

@@ -31,7 +31,7 @@ def decoded_layout(params: Params) -> data.StructLayout:
             "pc": clog2(p.prog_depth) + 1,
             "ran_out": 1,
             "in_loop": 1,
-            "faults": faults_layout(),
+            "faults": faults_layout(p),
             "buffer": 1,
             "areg": range(AREGS),
             "inc": clog2(p.act_depth),

@@ -44,12 +44,24 @@ def drain_constants(v, p: Params):
     return words
 
 
-def faults_layout() -> data.StructLayout:
-    """Rules that an instruction breaks, as far as it says so itself: `address` and `loop` come at issue."""
-    return data.StructLayout(dict.fromkeys(("unknown", "field", "tile", "const"), 1))
+def faults_layout(p: Params) -> data.StructLayout:
+    """Rules that an instruction breaks, as far as it says so itself: `address` and `loop` come at issue.
+
+    `elements` and `capacity` are those of a LOAD: elements that it reads or skips, and that its words hold.
+    """
+    numbers = {"elements": 21, "capacity": clog2(p.act_depth + 1) + clog2(p.lanes)}
+    return data.StructLayout(
+        dict.fromkeys(("unknown", "field", "tile", "const", "load"), 1) | numbers
+    )
 
 
-def error_code(m: Module, found, in_loop, address):
+def misfit(found, p: Params):
+    """Whether a LOAD has too many or too few words for its elements; apart, since it takes two sums."""
+    most, few = found.elements > found.capacity, found.elements + p.lanes <= found.capacity
+    return found.load & (most | few)
+
+
+def error_code(m: Module, found, in_loop, address, p: Params):
     """The error code for what was found, in its order of priority; 0 if the instruction is legal."""
     code = Signal(range(max(Error) + 1))
     m.d.comb += code.eq(Error.NONE)
@@ -57,7 +69,7 @@ def error_code(m: Module, found, in_loop, address):
         (found.const, Error.CONST),
         (address, Error.ADDRESS),
         (found.tile, Error.TILE),
-        (found.field, Error.FIELD),
+        (found.field | misfit(found, p), Error.FIELD),
         (in_loop, Error.LOOP),
         (found.unknown, Error.OPCODE),
     ):
@@ -68,7 +80,7 @@ def error_code(m: Module, found, in_loop, address):
 
 def faults(m: Module, views: dict, p: Params):
     """The faults (`faults_layout`) of the instruction seen through `views`."""
-    found = Signal(faults_layout())
+    found = Signal(faults_layout(p))
     field, tile, const = found.field, found.tile, found.const
     with m.Switch(views[Op.NOP].op):
         with m.Case(Op.NOP, Op.HALT, Op.SETA):
@@ -79,7 +91,13 @@ def faults(m: Module, views: dict, p: Params):
         with m.Case(Op.RECV, Op.SEND):
             m.d.comb += field.eq(views[Op.RECV].words == 0)
         with m.Case(Op.LOAD):
-            _load(m, views[Op.LOAD], field, tile, p)
+            v = views[Op.LOAD]
+            _load(m, v, field, tile, p)
+            m.d.comb += [
+                found.load.eq(1),
+                found.elements.eq(v.skip + v.elems),
+                found.capacity.eq(v.words * p.lanes),
+            ]
         with m.Case(Op.PASS):
             v = views[Op.PASS]
             m.d.comb += field.eq(
@@ -109,14 +127,11 @@ def faults(m: Module, views: dict, p: Params):
 
 
 def _load(m, v, field, tile, p: Params):
-    total = v.skip + v.elems
     m.d.comb += field.eq(
         any_of(
             v.words == 0,
             v.skip >= p.lanes,
             v.elems == 0,
-            total > v.words * p.lanes,
-            total + p.lanes <= v.words * p.lanes,
             v.parts == 0,
             v.tail == 0,
             v.tail > p.granule,

@@ -319,13 +319,15 @@ class Column(_Part):
         accs = _accumulators(p)
         new = Signal(signed(p.acc_bits))
         m.d.comb += new.eq(Mux(self.load, 0, Mux(self.acc_bank, accs[1], accs[0])) + self._step(m))
-        results = []
         for bank, acc in enumerate(accs):
+            due = self.close & (self.acc_bank == bank)
+            # What the accumulator holds next: tests and proofs compare it with the other view's.
             result = Signal(signed(p.acc_bits), name=f"result{bank}")
-            m.d.comb += result.eq(Mux(self.close & (self.acc_bank == bank), new, acc))
-            m.d.sync += acc.eq(result)
-            results.append(result)
-        m.d.comb += self.value.eq(Mux(self.drain_bank, results[1], results[0]))
+            m.d.comb += result.eq(Mux(due, new, acc))
+            with m.If(due):
+                m.d.sync += acc.eq(new)
+        shown = Mux(self.drain_bank, accs[1], accs[0])
+        m.d.comb += self.value.eq(Mux(self.close & (self.acc_bank == self.drain_bank), new, shown))
         return m
 
     def _step(self, m: Module):
@@ -418,11 +420,13 @@ def _shifts(params: Params) -> int:
 class ColumnGroup(_Part):
     """B columns with their weights, and their share of the drain.
 
-    Ports: `digits` of all rows; `sel` (tree = shared: the row group multiplied) or `rows` (tree = full: a mask
-    of them); step controls as in `Column`; `w_en`, `w_group`, `w_offset`, `w_data`: write row `w_offset` of
-    row group `w_group`; `drain_col`, `drain_bank`: columns `shown`, sign-extended, one for each piece. With adc and
-    tree = full, `rows_on` are the row groups that are on, for all columns of the array, and `rows` those that this
-    group has weights in: they set the range of its converters.
+    Ports: `digits` of all rows, of the first plane, and `later`, of the plane after this one: they are kept for it,
+    so that only the first plane waits for the choice of a row (with adc, `digits` are those of this plane); `sel`
+    (tree = shared: the row group multiplied) or `rows` (tree = full: a mask of them); step controls as in `Column`;
+    `w_en`, `w_group`, `w_offset`, `w_data`: write row `w_offset` of row group `w_group`; `drain_col`, `drain_bank`:
+    columns `shown`, sign-extended, one for each piece. With adc and tree = full, `rows_on` are the row groups that
+    are on, for all columns of the array, and `rows` those that this group has weights in: they set the range of its
+    converters.
     """
 
     name = "blockcim_column_group"
@@ -431,6 +435,7 @@ class ColumnGroup(_Part):
     def inputs(params: Params) -> dict:
         p = params
         ports = {"digits": p.rows * p.dac_bits}
+        ports |= {} if p.analog else {"later": p.rows * p.dac_bits}
         ports |= {"sel": index_bits(p.row_groups)} if p.tree == "shared" else {"rows": p.row_groups}
         if p.analog:
             ports |= {"rows_on": p.row_groups} if p.tree == "full" else {}
@@ -491,19 +496,35 @@ class ColumnGroup(_Part):
             granule.w_group.eq(self.w_group),
             granule.w_en.eq(self.w_en),
         ]
+        first, later = (Signal.like(granule.digits, name=name) for name in ("first", "later"))
         with m.Switch(self.sel):
             for g in range(self.params.row_groups):
                 with m.Case(g):
-                    m.d.comb += granule.digits.eq(self.digits.word_select(g, len(granule.digits)))
+                    width = len(granule.digits)
+                    m.d.comb += first.eq(self.digits.word_select(g, width))
+                    if not self.params.analog:
+                        m.d.comb += later.eq(self.later.word_select(g, width))
+        m.d.comb += granule.digits.eq(self._digits(m, first, later, "kept"))
         return [granule], 1
+
+    def _digits(self, m: Module, first, later, name: str):
+        """The digits of this plane."""
+        if self.params.analog:
+            return first
+        kept = Signal(len(first), name=name, reset_less=True)
+        m.d.sync += kept.eq(later)
+        return Mux(self.open, first, kept)
 
     def _all_granules(self, m: Module):
         granules = []
         for g in range(self.params.row_groups):
             granule = self._place(m, f"granule{g}", Granule)
+            width = len(granule.digits)
+            first = self.digits.word_select(g, width)
+            later = None if self.params.analog else self.later.word_select(g, width)
             m.d.comb += [
                 granule.w_en.eq(self.w_en & (self.w_group == g)),
-                granule.digits.eq(self.digits.word_select(g, len(granule.digits))),
+                granule.digits.eq(self._digits(m, first, later, f"kept{g}")),
             ]
             granules.append(granule)
         return granules, self.rows_on if self.params.analog else self.rows
@@ -536,7 +557,8 @@ class RowSlice(_Part):
     """Two banks of the row registers of one row group.
 
     Ports: `fill{k}_valid` (one bit a slot, already decoded for this group), `fill{k}_mask`, `fill{k}_data`,
-    `fill_bank`: see `Macro`; `pass_bank`, `plane` choose what `digits` (B x dac_bits) shows, combinationally.
+    `fill_bank`: see `Macro`; `pass_bank` chooses what is shown, combinationally: at `digits` (B x dac_bits) those of
+    the first plane, at `later` those of the plane after `plane`. With adc, `digits` are those of `plane`.
     """
 
     name = "blockcim_row_slice"
@@ -554,22 +576,24 @@ class RowSlice(_Part):
 
     @staticmethod
     def outputs(params: Params) -> dict:
-        return {"digits": params.granule * params.dac_bits}
+        digits = params.granule * params.dac_bits
+        return {"digits": digits} | ({} if params.analog else {"later": digits})
 
     def elaborate(self, platform) -> Module:
         m, p = Module(), self.params
+        following = Signal(index_bits(p.planes))
+        m.d.comb += following.eq(self.plane + 1)
         for e in range(p.granule):
             banks = [
                 Signal(p.act_bits, name=f"row{bank}_{e}", reset_less=True) for bank in range(2)
             ]
             self._fill(m, e, banks)
             shown = Signal(p.act_bits, name=f"shown{e}")
-            m.d.comb += [
-                shown.eq(Mux(self.pass_bank, banks[1], banks[0])),
-                self.digits.word_select(e, p.dac_bits).eq(
-                    shown.word_select(self.plane, p.dac_bits)
-                ),
-            ]
+            m.d.comb += shown.eq(Mux(self.pass_bank, banks[1], banks[0]))
+            ports = {"digits": self.plane} if p.analog else {"digits": 0, "later": following}
+            for name, plane in ports.items():
+                digit = getattr(self, name).word_select(e, p.dac_bits)
+                m.d.comb += digit.eq(shown.word_select(plane, p.dac_bits))
         return m
 
     def _fill(self, m: Module, e: int, banks: list) -> None:
@@ -642,14 +666,14 @@ class Macro(_Part):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        digits = self._row_slices(m)
+        shown_rows = self._row_slices(m)
         w_group, w_offset = self._split_row(m)
         planes = self._pairs(m) if self.params.analog else self._planes()
         shown = []
         for h in range(self.params.col_groups):
             group = self._place(m, f"group{h}", ColumnGroup)
             m.d.comb += [
-                group.digits.eq(digits),
+                *(getattr(group, name).eq(value) for name, value in shown_rows.items()),
                 *(getattr(group, name).eq(value) for name, value in planes.items()),
                 group.enable.eq(self.pass_en & self.pass_mask[h]),
                 group.acc_bank.eq(self.acc_bank),
@@ -681,9 +705,10 @@ class Macro(_Part):
         first = (self.pass_plane == 0) & (self.pass_wplane == 0)
         return {"plane": place, "last": last ^ sign, "load": self.pass_clear & first}
 
-    def _row_slices(self, m: Module):
+    def _row_slices(self, m: Module) -> dict:
+        """What the row registers show to the column groups, by port."""
         p = self.params
-        digits = []
+        slices = []
         for g in range(p.row_groups):
             part = self._place(m, f"slice{g}", RowSlice)
             for k in range(1 + p.drain_ports):
@@ -702,8 +727,9 @@ class Macro(_Part):
                 part.pass_bank.eq(self.pass_bank),
                 part.plane.eq(self.pass_plane),
             ]
-            digits.append(part.digits)
-        return Cat(digits)
+            slices.append(part)
+        names = RowSlice.outputs(p)
+        return {name: Cat(getattr(part, name) for part in slices) for name in names}
 
     def _split_row(self, m: Module):
         """Row group of `w_row` and the row within it, without a divider: B need not be a power of two."""

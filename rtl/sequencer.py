@@ -104,7 +104,7 @@ class Sequencer(wiring.Component):
             self.past.eq(now.past + base),
         ]
         beyond = now.buffer & (self.past > p.act_depth)
-        code = error_code(m, now.faults, now.in_loop & (self.op == Op.LOOP), beyond)
+        code = error_code(m, now.faults, now.in_loop & (self.op == Op.LOOP), beyond, p)
         clear = self._hazards(m)
         idle = (
             ~self.in_active

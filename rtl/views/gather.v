@@ -46,6 +46,9 @@ module blockcim_gather #(
   reg [31:0] offset, sub, piece, slot, t;
   reg [SLOTS*CHUNKS*SIZE-1:0] next;
   integer s, c, i;
+`ifdef SYNTHESIS
+  reg [31:0] total;
+`endif
 
   initial begin
     lanes = 0;
@@ -96,12 +99,22 @@ module blockcim_gather #(
       // @each tiles@
       if (needed[@K@]) source[@K@] = sums@K@;
       // @end@
+`ifdef SYNTHESIS
+      // Whether a chunk is used is known last: both sums are made, and one is taken.
+      for (i = 0; i < SLOTS * CHUNKS; i = i + 1)
+        next[i*SIZE+:SIZE] = source[from[i]][at[i]*SIZE+:SIZE];
+      for (i = 0; i < SLOTS * CHUNKS * SIZE / 32; i = i + 1) begin
+        total = next[i*32+:32] + constants[i*64+:32];
+        lanes[i*32+:32] <= used[i*32/SIZE] ? total : constants[i*64+:32];
+      end
+`else
       /* verilator unroll_full */
       for (i = 0; i < SLOTS * CHUNKS; i = i + 1)
         next[i*SIZE+:SIZE] = used[i] ? source[from[i]][at[i]*SIZE+:SIZE] : {SIZE{1'b0}};
       /* verilator unroll_full */
       for (i = 0; i < SLOTS * CHUNKS * SIZE / 32; i = i + 1)
         lanes[i*32+:32] <= next[i*32+:32] + constants[i*64+:32];
+`endif
     end
   /* verilator lint_on WIDTH */
   /* verilator lint_on BLKSEQ */

@@ -25,7 +25,9 @@ module blockcim_memory #(
   integer i;
   initial begin
     for (i = 0; i < DEPTH; i = i + 1) mem[i] = 0;
-    r_data = 0;
+`ifndef SYNTHESIS
+    r_data = 0;  // nobody looks before the first read; a block RAM would need a gate a bit for it
+`endif
   end
 
   genvar w, p, r;
