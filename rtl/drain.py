@@ -205,16 +205,24 @@ class DrainPort(wiring.Component):
         """The step whose sums are complete: gather its lanes, and say where they go."""
         p = self.params
         entry = Signal(range(DRAIN_ENTRIES), init=1)
-        v = data.View(self.layout, Signal(self.layout.size, name="back"))
-        m.d.comb += v.as_value().eq(self.entries[entry].as_value())
-        steps = Steps(m, p, "back")
+        v = Signal(self.layout, name="back", reset_less=True)
+        steps = Steps(m, p, "back", ahead=True)
         last, next_const = steps.advance(m, v, valid)
         with m.If(valid & last):
             m.d.sync += entry.eq(~entry)
         begun = Signal()
         with m.If(valid):
             m.d.sync += begun.eq(~last)
-        self._constant(m, v, entry, begun, Cat(valid, last, next_const))
+        current, following = (
+            data.View(self.layout, self.entries[e].as_value()) for e in (entry, ~entry)
+        )
+        # A drain is in its entry two cycles before its first step comes here: `v` is a register of its own.
+        coming = Signal(self.layout, name="coming")
+        m.d.comb += coming.eq(Mux(valid & last, following.as_value(), current.as_value()))
+        m.d.sync += v.eq(coming)
+        with m.If((valid & last) | (~valid & ~begun)):
+            m.d.sync += steps.start(coming)
+        self._constant(m, current, following, begun, Cat(valid, last, next_const))
         stage = Signal(self._stage_layout(), name="stage0")
         position = Position(*(Signal(n, name=f"slice_{i}") for i, n in enumerate(Position.bits(p))))
         place = Mux(begun, position.place, v.d_m0)
@@ -230,15 +238,14 @@ class DrainPort(wiring.Component):
         ]
         return gathered, stage
 
-    def _constant(self, m, v, entry, begun, state):
+    def _constant(self, m, current, following, begun, state):
         """Reads the constant of the step that may follow in the next cycle: it is there when the step is."""
         valid, last, next_const = state
         kept, at = (
             Signal(clog2(self.params.const_depth), name=f"const_{n}") for n in ("kept", "at")
         )
-        following = data.View(self.layout, self.entries[~entry].as_value())
         m.d.comb += [
-            at.eq(Mux(begun, kept, v["const"])),
+            at.eq(Mux(begun, kept, current["const"])),
             self.const_addr.eq(Mux(valid, Mux(last, following["const"], at + next_const), at)),
             self.const_en.eq(valid | (~begun & self.used.any())),
         ]

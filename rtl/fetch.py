@@ -5,7 +5,7 @@ the instruction alone, and the decoded instruction, which issues; the long way o
 decision. Loops are followed here: what comes after an instruction is known when it leaves the memory.
 """
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -21,7 +21,8 @@ from .tilemask import tile_range
 def decoded_layout(params: Params) -> data.StructLayout:
     """An instruction and what follows from it alone.
 
-    `buffer`: it accesses the words `first` .. `past` - 1 of the buffer, relative to A[areg]; the masks are of tiles.
+    `op` has a bit for each opcode. `buffer`: it accesses the words `first` .. `past` - 1 of the buffer, relative to
+    A[areg]; the masks are of tiles.
     """
     p = params
     words = clog2(p.act_depth) + 1
@@ -31,6 +32,7 @@ def decoded_layout(params: Params) -> data.StructLayout:
             "pc": clog2(p.prog_depth) + 1,
             "ran_out": 1,
             "in_loop": 1,
+            "op": len(Op),
             "faults": faults_layout(p),
             "buffer": 1,
             "areg": range(AREGS),
@@ -85,16 +87,19 @@ class Fetch(wiring.Component):
         with m.If(moves):
             m.d.sync += pc.eq(Mux(self.start | self.running, after, 0))
         in_loop = self._follow(m, word, pc, after, moves)
-        decoded = Signal(decoded_layout(p))
+        # A signal a field: assignments to parts of one signal begin as x in a simulator.
+        decoded = {
+            name: Signal(field.shape, name=f"decoded_{name}") for name, field in decoded_layout(p)
+        }
         m.d.comb += [
-            decoded.word.eq(word),
-            decoded.pc.eq(pc),
-            decoded.ran_out.eq(pc == p.prog_depth),
-            decoded.in_loop.eq(in_loop),
+            decoded["word"].eq(word),
+            decoded["pc"].eq(pc),
+            decoded["ran_out"].eq(pc == p.prog_depth),
+            decoded["in_loop"].eq(in_loop),
         ]
-        self._decode(m, decoded)
+        self._decode(m, word, decoded)
         with m.If(moves):
-            m.d.sync += self.now.eq(decoded)
+            m.d.sync += self.now.eq(Cat(decoded.values()))
         return m
 
     def _memory(self, m, read_en, addr):
@@ -139,32 +144,36 @@ class Fetch(wiring.Component):
             m.d.sync += in_loop.eq(0)
         return in_loop
 
-    def _decode(self, m, decoded):
+    def _decode(self, m, word, decoded):
+        """Everything that follows from the word alone."""
         p = self.params
-        views = {op: instr_view(op, p, decoded.word) for op in Op}
+        views = {op: instr_view(op, p, word) for op in Op}
         op = views[Op.NOP].op
         vp, vd = views[Op.PASS], views[Op.DRAIN]
         m.d.comb += [
-            decoded.faults.eq(faults(m, views, p)),
-            decoded.pass_mask.eq(tile_range(vp.tile, vp.span, p.tiles)),
-            decoded.drain_mask.eq(self._tiles(vd.tile, vd.groups * vd.chain)),
+            decoded["op"].eq(Cat(op == known for known in Op)),
+            decoded["faults"].eq(faults(m, views, p)),
+            decoded["pass_mask"].eq(tile_range(vp.tile, vp.span, p.tiles)),
+            decoded["drain_mask"].eq(self._tiles(vd.tile, vd.groups * vd.chain)),
         ]
         with m.Switch(op):
             for access in (Op.RECV, Op.SEND, Op.LOAD, Op.DRAIN):
                 with m.Case(access):
                     v = views[access]
                     m.d.comb += [
-                        decoded.buffer.eq(~v.rows if access == Op.DRAIN else 1),
-                        decoded.areg.eq(v.areg),
-                        decoded.inc.eq(v.inc),
-                        decoded.first.eq(v.addr),
-                        decoded.past.eq(v.addr + v.words),
+                        decoded["buffer"].eq(~v.rows if access == Op.DRAIN else 1),
+                        decoded["areg"].eq(v.areg),
+                        decoded["inc"].eq(v.inc),
+                        decoded["first"].eq(v.addr),
+                        decoded["past"].eq(v.addr + v.words),
                     ]
         with m.Switch(op):
             for fill in (Op.LOAD, Op.DRAIN):
                 with m.Case(fill):
                     v = views[fill]
-                    m.d.comb += decoded.fill_mask.eq(self._tiles(v.d_tile, v.d_span * v.d_copies))
+                    m.d.comb += decoded["fill_mask"].eq(
+                        self._tiles(v.d_tile, v.d_span * v.d_copies)
+                    )
 
     def _tiles(self, first, count):
         tiles = self.params.tiles

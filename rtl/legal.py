@@ -61,6 +61,12 @@ def misfit(found, p: Params):
     return found.load & (most | few)
 
 
+def illegal(found, in_loop, address, p: Params):
+    """Whether `error_code` is not 0, apart: issue waits for no more than that."""
+    static = found.unknown | found.field | found.tile | found.const
+    return static | in_loop | address | misfit(found, p)
+
+
 def error_code(m: Module, found, in_loop, address, p: Params):
     """The error code for what was found, in its order of priority; 0 if the instruction is legal."""
     code = Signal(range(max(Error) + 1))

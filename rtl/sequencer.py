@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 
 from .fetch import Fetch
 from .layout import instr_view
-from .legal import error_code
+from .legal import error_code, illegal
 from .spans import DRAIN_ENTRIES, span_layout
 from .spec import isa
 from .spec.isa import AREGS, Error, Op
@@ -92,7 +92,7 @@ class Sequencer(wiring.Component):
         self._fetch(m, issue)
         now = self.now
         self.views = {op: instr_view(op, p, self.word) for op in Op}
-        self.op = self.views[Op.NOP].op
+        self.at = {op: now.op[i] for i, op in enumerate(Op)}
         aregs = Array(
             Const(0, 1) if i == 0 else Signal(clog2(p.act_depth) + 1, name=f"a{i}")
             for i in range(AREGS)
@@ -104,7 +104,9 @@ class Sequencer(wiring.Component):
             self.past.eq(now.past + base),
         ]
         beyond = now.buffer & (self.past > p.act_depth)
-        code = error_code(m, now.faults, now.in_loop & (self.op == Op.LOOP), beyond, p)
+        nested = now.in_loop & self.at[Op.LOOP]
+        code = error_code(m, now.faults, nested, beyond, p)
+        bad = now.ran_out | illegal(now.faults, nested, beyond, p)
         clear = self._hazards(m)
         idle = (
             ~self.in_active
@@ -113,7 +115,8 @@ class Sequencer(wiring.Component):
             & ~self.busy.any()
             & self.send_idle
         )
-        halt = self.op == Op.HALT
+        halt = self.at[Op.HALT]
+        m.d.comb += issue.eq(self.running & ~bad & ~halt & clear)
         with m.If(self.running):
             with m.If(now.ran_out):
                 m.d.comb += [self.failed.eq(1), self.error.eq(Error.PC)]
@@ -121,9 +124,7 @@ class Sequencer(wiring.Component):
                 m.d.comb += [self.failed.eq(1), self.error.eq(code)]
             with m.Elif(halt):
                 m.d.comb += self.halted.eq(idle)
-            with m.Elif(clear):
-                m.d.comb += issue.eq(1)
-            with m.Elif(idle):
+            with m.Elif(idle & ~clear):
                 m.d.comb += [self.failed.eq(1), self.error.eq(Error.DEADLOCK)]
         with m.If(self.start & ~self.running):
             m.d.sync += self.running.eq(1)
@@ -161,7 +162,7 @@ class Sequencer(wiring.Component):
         total = Signal(width)
         m.d.comb += total.eq(aregs[moving] + inc)
         for i in range(1, AREGS):
-            with m.If(issue & (self.op == Op.SETA) & (v.areg == i)):
+            with m.If(issue & self.at[Op.SETA] & (v.areg == i)):
                 m.d.sync += [aregs[i].eq(v.value), start[i].eq(v.value), limit[i].eq(v.wrap)]
             with m.Elif(issue & (moving == i) & (inc != 0)):
                 wraps = (limit[i] != 0) & (total >= limit[i])
@@ -184,32 +185,26 @@ class Sequencer(wiring.Component):
         clear, vp, vd = Signal(), self.views[Op.PASS], self.views[Op.DRAIN]
         pass_mask = self.now.pass_mask
         self.port = self._choose_port(m)
-        with m.Switch(self.op):
-            with m.Case(Op.RECV):
-                m.d.comb += clear.eq(~self.in_active & ~self._overlap())
-            with m.Case(Op.SEND):
-                m.d.comb += clear.eq(~self.send_active)
-            with m.Case(Op.LOAD):
-                m.d.comb += clear.eq(~self.load_active & ((self.filling & self.fill_mask) == 0))
-            with m.Case(Op.PASS):
-                blocked = (
-                    ~self.ready
-                    | (self.filling & vp.fresh.replicate(p.tiles))
-                    | Mux(vp.first, self.full2, self.draining)
-                )
-                m.d.comb += clear.eq(~self.in_ldw & ((blocked & pass_mask) == 0))
-            with m.Case(Op.DRAIN):
-                result = self.full2 | (self.full1 & ~self.busy)
-                blocked = (self.drain_mask & (self.draining | ~result)).any()
-                target = Mux(vd.rows, (self.filling & self.fill_mask).any(), self._overlap())
-                m.d.comb += clear.eq(self.port.any() & ~blocked & ~target & ~self.in_ldc)
-            with m.Case(Op.LDW):
-                tile = Array(self.busy[t] for t in range(p.tiles))[self.views[Op.LDW].tile]
-                m.d.comb += clear.eq(~self.in_active & ~tile)
-            with m.Case(Op.LDC):
-                m.d.comb += clear.eq(~self.in_active & self.drain_idle)
-            with m.Default():
-                m.d.comb += clear.eq(1)
+        overlap = self._overlap()
+        blocked = (
+            ~self.ready
+            | (self.filling & vp.fresh.replicate(p.tiles))
+            | Mux(vp.first, self.full2, self.draining)
+        )
+        result = self.full2 | (self.full1 & ~self.busy)
+        unready = (self.drain_mask & (self.draining | ~result)).any()
+        filling = (self.filling & self.fill_mask).any()
+        tile = Array(self.busy[t] for t in range(p.tiles))[self.views[Op.LDW].tile]
+        waits = {
+            Op.RECV: self.in_active | overlap,
+            Op.SEND: self.send_active,
+            Op.LOAD: self.load_active | filling,
+            Op.PASS: self.in_ldw | (blocked & pass_mask).any(),
+            Op.DRAIN: ~self.port.any() | unready | Mux(vd.rows, filling, overlap) | self.in_ldc,
+            Op.LDW: self.in_active | tile,
+            Op.LDC: self.in_active | ~self.drain_idle,
+        }
+        m.d.comb += clear.eq(~reduce(or_, (self.at[op] & wait for op, wait in waits.items())))
         return clear
 
     def _choose_port(self, m):
@@ -227,7 +222,7 @@ class Sequencer(wiring.Component):
     def _issue(self, m, issue):
         """Start bits of the units, and the tile vectors."""
         p, vp, vd = self.params, self.views[Op.PASS], self.views[Op.DRAIN]
-        at = {op: issue & (self.op == op) for op in Op}
+        at = {op: issue & here for op, here in self.at.items()}
         m.d.comb += [
             self.recv_go.eq(at[Op.RECV]),
             self.ldw_go.eq(at[Op.LDW]),

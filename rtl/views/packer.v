@@ -1,6 +1,6 @@
 // Packs the elements of drain steps densely into buffer words; rtl/packer.py says what the ports mean.
-// Every slot is put whole where the elements before it end; the next one overwrites what was too much. Synthesis takes
-// off what is too much first, and ORs the slots.
+// Every slot is put whole where the elements before it end; the next one overwrites what was too much. Synthesis chooses
+// element by element: the number of elements, which is known last, then passes the fewest gates.
 module blockcim_packer #(
   parameter LANES = 8,
   parameter ACT = 8,      // bits of an element
@@ -24,13 +24,13 @@ module blockcim_packer #(
   localparam WORD = LANES * ACT;
   localparam SLOT = GRANULE * ACT;
 
-  reg [WORD-1:0] rest;  // zeros above its elements
+  reg [WORD-1:0] rest;
   reg [COUNT:0] count, fill, size;
   reg [2*WORD+SLOT-1:0] line;
   reg [19:0] left;
   reg full;
 `ifdef SYNTHESIS
-  reg [SLOT-1:0] slot;
+  reg [2*WORD+SLOT-1:0] moved;
   integer e;
 `endif
   integer s;
@@ -48,7 +48,7 @@ module blockcim_packer #(
     size = 0;
     full = 0;
 `ifdef SYNTHESIS
-    slot = 0;
+    moved = 0;
     e = 0;
 `endif
     if (valid) begin
@@ -58,16 +58,19 @@ module blockcim_packer #(
         size = {{COUNT+1-LEN{1'b0}}, lens[s*LEN+:LEN]};
         if ({{20-LEN{1'b0}}, lens[s*LEN+:LEN]} > left) size = left[COUNT:0];
 `ifdef SYNTHESIS
-        for (e = 0; e < GRANULE; e = e + 1)
-          slot[e*ACT+:ACT] = e < size ? elements[s*SLOT+e*ACT+:ACT] : {ACT{1'b0}};
-        line = line | ({{2*WORD{1'b0}}, slot} << (fill * ACT));
+        moved = {{2*WORD{1'b0}}, elements[s*SLOT+:SLOT]} << (fill * ACT);
+        for (e = 0; e < 2 * LANES + GRANULE; e = e + 1)
+          if (e >= fill) line[e*ACT+:ACT] = moved[e*ACT+:ACT];
 `else
         line[fill*ACT+:SLOT] = elements[s*SLOT+:SLOT];
 `endif
         fill = fill + size;
         left = left - {{19-COUNT{1'b0}}, size};
       end
-`ifndef SYNTHESIS
+`ifdef SYNTHESIS
+      for (e = 0; e < 2 * LANES + GRANULE; e = e + 1)
+        if (e >= fill) line[e*ACT+:ACT] = 0;
+`else
       line[fill*ACT+:SLOT] = 0;
 `endif
       full = fill >= LANES;
