@@ -28,7 +28,11 @@ _TRIGGER = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+) += 0;$", re.MULTIL
 def component_verilog(component, name: str) -> str:
     """Verilog of one Amaranth component as module `name`; reproducible, without source paths."""
     text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
-    # Icarus initialises declarations before any process waits: the trigger must change after that.
+    return _triggered(text)
+
+
+def _triggered(text: str) -> str:
+    """Icarus initialises declarations before any process waits: the trigger must change after that."""
     return _TRIGGER.sub(r"  reg \1 ;\n  initial \1 <= 0;", text)
 
 
@@ -53,7 +57,7 @@ def emit(params: Params, view: str = "both", top: str = "core", **options) -> di
         "blockcim_tile.v": component_verilog(Tile(params), "blockcim_tile"),
     }
     if view in ("structural", "both"):
-        texts["blockcim_macro_structural.v"] = structural_verilog(params)
+        texts["blockcim_macro_structural.v"] = _triggered(structural_verilog(params))
     if view in ("behavioural", "both"):
         texts["blockcim_macro_behavioural.v"] = behavioural_verilog(params)
     texts["lint.vlt"] = (VIEWS / "lint.vlt").read_text()

@@ -107,6 +107,15 @@ class IcePll:
         )
 
 
+def dividers(pll: type[EcpPll] | type[IcePll] | None, source: float, target: float):
+    """Dividers for a clock, None where the board's own will do. Raises `ConfigError` if it cannot be made."""
+    if source == target:
+        return None
+    if pll is None:
+        raise ConfigError(f"clock: this board runs at {source:g} MHz only")
+    return pll.find(source, target)
+
+
 class Board(Elaboratable):
     """Clock, reset, `blockcim_serial` (an instance; its Verilog comes as files), serial line and LEDs of a board.
 
@@ -153,22 +162,18 @@ class Board(Elaboratable):
         """Domain `sync`, and `self.reset`, a register, high for the first `RESET_CYCLES` cycles."""
         m.domains.sync = domain = ClockDomain(reset_less=True)
         name, source = platform.default_clk, platform.default_clk_frequency / 1e6
-        locked = Signal(init=1)
-        if self.pll is None or self.mhz == source:
-            if self.mhz != source:
-                raise ConfigError(f"clock: this board runs at {source:g} MHz only")
-            m.submodules.clock = pin = io.Buffer("i", platform.request(name, dir="-"))
-            m.d.comb += domain.clk.eq(pin.i)
+        found = dividers(self.pll, source, self.mhz)
+        pin = platform.request(name, dir="-")
+        if self.pll is not IcePll or found is None:
+            m.submodules.clock = buffer = io.Buffer("i", pin)
+        if found is None:
+            locked = Signal(init=1)
+            m.d.comb += domain.clk.eq(buffer.i)
         else:
-            locked = Signal()
-            source_pin = platform.request(name, dir="-")
-            if self.pll is EcpPll:
-                m.submodules.clock = buffer = io.Buffer("i", source_pin)
-                pin = buffer.i
-            else:
-                pin = source_pin.io  # the PLL is at the pad
-            out = Signal(name="clk_core")
-            m.submodules.pll = self.pll.find(source, self.mhz).instance(pin, out, locked)
+            locked, out = Signal(), Signal(name="clk_core")
+            # The PLL of an iCE40 is at the pad, without a buffer between.
+            from_pin = pin.io if self.pll is IcePll else buffer.i
+            m.submodules.pll = found.instance(from_pin, out, locked)
             m.d.comb += domain.clk.eq(out)
             platform.add_clock_constraint(out, self.mhz * 1e6)
         left = Signal(range(RESET_CYCLES), init=RESET_CYCLES - 1)

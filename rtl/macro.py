@@ -581,7 +581,7 @@ class RowSlice(_Part):
 
     def elaborate(self, platform) -> Module:
         m, p = Module(), self.params
-        following = Signal(index_bits(p.planes))
+        following, elements = Signal(index_bits(p.planes)), []
         m.d.comb += following.eq(self.plane + 1)
         for e in range(p.granule):
             banks = [
@@ -590,10 +590,11 @@ class RowSlice(_Part):
             self._fill(m, e, banks)
             shown = Signal(p.act_bits, name=f"shown{e}")
             m.d.comb += shown.eq(Mux(self.pass_bank, banks[1], banks[0]))
-            ports = {"digits": self.plane} if p.analog else {"digits": 0, "later": following}
-            for name, plane in ports.items():
-                digit = getattr(self, name).word_select(e, p.dac_bits)
-                m.d.comb += digit.eq(shown.word_select(plane, p.dac_bits))
+            elements.append(shown)
+        ports = {"digits": self.plane} if p.analog else {"digits": 0, "later": following}
+        for name, plane in ports.items():
+            digits = Cat(shown.word_select(plane, p.dac_bits) for shown in elements)
+            m.d.comb += getattr(self, name).eq(digits)
         return m
 
     def _fill(self, m: Module, e: int, banks: list) -> None:

@@ -1,6 +1,7 @@
 """From parameters to a bitstream: Amaranth's build plan, its tools one after the other, and their reports."""
 
 import contextlib
+import functools
 import os
 import shlex
 import shutil
@@ -51,6 +52,7 @@ def check_tools(spec: BoardSpec) -> dict[str, str]:
     return found
 
 
+@functools.cache
 def design_files(params: Params) -> dict[str, str]:
     """Verilog of the core behind its serial line, with the self-test, by file name."""
     from gen.emit import emit
@@ -62,9 +64,10 @@ def design_files(params: Params) -> dict[str, str]:
 def plan(spec: BoardSpec, params: Params, device: str, mhz: float, seed: int):
     """The files and the commands of a build, as Amaranth's plan."""
     platform = spec.platform(device)
+    pll = getattr(hardware, spec.pll) if spec.pll else None
+    hardware.dividers(pll, platform.default_clk_frequency / 1e6, mhz)
     for name, text in design_files(params).items():
         platform.add_file(name, text)
-    pll = getattr(hardware, spec.pll) if spec.pll else None
     top = hardware.Board(mhz, spec.baud, spec.leds, pll)
     # The report says whether the clock is reached; nextpnr's own verdict would leave none.
     options = f"--report {NAME}.report.json --timing-allow-fail --seed {seed} {spec.pnr}"
