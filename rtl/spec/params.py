@@ -330,7 +330,7 @@ PRESETS["ulx3s"] = {
     "prog_depth": 256,
     "stream_width": 32,
 }
-PRESETS["tangnano9k"] = PRESETS["ulx3s"] | {"rows": 8, "cols": 8, "act_depth": 256}
+PRESETS["tangnano9k"] = PRESETS["ulx3s"] | {"rows": 4, "cols": 4, "act_depth": 256}
 PRESETS["icebreaker"] = PRESETS["tangnano9k"] | {
     "act_depth": 128,
     "const_depth": 128,

@@ -1,4 +1,4 @@
-"""What synthesis sees, against the ISS: the SYNTHESIS branches of the hand-written Verilog, and the netlist they give."""
+"""What synthesis sees, against the ISS: SYNTHESIS branches of the hand-written Verilog, and the netlist they give."""
 
 import pytest
 
@@ -19,7 +19,8 @@ SMALL = {"act_depth": 64, "const_depth": 32, "prog_depth": 256}
 
 def synthesised(params: Params, change: tuple[str, str, str] | None = None) -> dict[str, str]:
     """The Verilog as a synthesis tool reads it; `change` replaces a text in a file."""
-    texts = emit(params, "structural")
+    # Random programs have slots that land on one element in one cycle: not in the contract of the macro.
+    texts = emit(params, "structural" if params.slots == 1 else "behavioural")
     for name in ("requantise", "gather", "window", "packer"):
         texts[f"blockcim_{name}.v"] = "`define SYNTHESIS\n" + texts[f"blockcim_{name}.v"]
     if change:
