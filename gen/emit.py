@@ -71,7 +71,7 @@ def emit(params: Params, view: str = "both", top: str = "core", **options) -> di
         "blockcim_tile.v": component_verilog(Tile(params), "blockcim_tile"),
     }
     if view in ("structural", "both"):
-        texts["blockcim_macro_structural.v"] = structural_verilog(params)
+        texts["blockcim_macro_structural.v"] = _triggered(structural_verilog(params))
     if view in ("behavioural", "both"):
         texts["blockcim_macro_behavioural.v"] = behavioural_verilog(params)
     texts["lint.vlt"] = (VIEWS / "lint.vlt").read_text()

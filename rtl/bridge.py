@@ -220,7 +220,7 @@ class Bridge(wiring.Component):
         send, failed = self._send, self._problem != Status.OK
         result = Mux(failed, self._problem, Cat(self._status, self._number))
         done = Mux(failed, 0, self._done)
-        place, index = Signal(range(ANSWER_HEAD)), Signal(range(BURST))
+        place, index, word = Signal(range(ANSWER_HEAD)), Signal(range(BURST)), Signal(32)
         with m.State("head of answer"):
             m.d.comb += send.valid.eq(1)
             m.d.sync += [index.eq(0), self._part.eq(0)]
@@ -242,11 +242,14 @@ class Bridge(wiring.Component):
                         m.next = "load"
         with m.State("load"):
             m.d.comb += [self._fetch.en.eq(1), self._fetch.addr.eq(Cat(index, 1))]
+            m.next = "keep"
+        with m.State("keep"):
+            m.d.sync += word.eq(self._fetch.data)
             m.next = "words of answer"
         with m.State("words of answer"):
             m.d.comb += [
                 send.valid.eq(1),
-                send.payload.eq(self._fetch.data.word_select(self._part, 8)),
+                send.payload.eq(word.word_select(self._part, 8)),
             ]
             with m.If(send.ready):
                 self._check(m, send.payload)

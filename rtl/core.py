@@ -1,6 +1,6 @@
 """A core as a user connects it: the register file around the engine."""
 
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal
+from amaranth.hdl import ClockSignal, Instance, Module, Mux, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -68,17 +68,25 @@ class Core(wiring.Component):
 
         ctrl = {name: first for name, first, _, _ in BY_NAME["CTRL"].bits}
         command = written("CTRL")
+        asked = command & self.reg_wdata[ctrl["start"]] & ~engine["running"]
+        stopped = command & self.reg_wdata[ctrl["reset"]]
+        settling, waiting = Signal(), Signal()
         m.d.comb += [
             clear.eq(command & self.reg_wdata[ctrl["clear"]]),
-            control["start"].eq(command & self.reg_wdata[ctrl["start"]] & ~engine["running"]),
-            self.busy.eq(engine["running"]),
+            control["start"].eq((asked | waiting) & ~settling),
+            self.busy.eq(engine["running"] | waiting),
             self.in_busy.eq(engine["in_busy"]),
             self.halted.eq(engine["halted"]),
             self.irq.eq(irq_enable & (done | failed)),
         ]
-        m.d.sync += commanded.eq(command & self.reg_wdata[ctrl["reset"]])
+        # The first instruction is fetched anew after a run and after a write of the program: a start waits for it.
+        m.d.sync += [
+            settling.eq(engine["running"] | program["prog_we"]),
+            waiting.eq((asked | waiting) & settling & ~stopped & ~self.soft_reset),
+            commanded.eq(stopped),
+        ]
         m.d.comb += control["soft_reset"].eq(commanded | self.soft_reset)
-        with m.If(clear | control["start"] | control["soft_reset"]):
+        with m.If(clear | asked | control["soft_reset"]):
             m.d.sync += [done.eq(0), failed.eq(0), error.eq(0), error_pc.eq(0)]
         with m.If(engine["halted"]):
             m.d.sync += done.eq(1)
@@ -92,7 +100,7 @@ class Core(wiring.Component):
         values = {
             "ID": MAGIC,
             "CONFIG_HASH": p.config_hash,
-            "STATUS": engine["running"] | done << 1 | failed << 2,
+            "STATUS": self.busy | done << 1 | failed << 2,
             "ERROR": error,
             "ERROR_PC": error_pc,
             "IRQ_ENABLE": irq_enable,
@@ -156,7 +164,9 @@ class Core(wiring.Component):
                 m.d.sync += [part.eq(0), instr.eq(instr + 1)]
 
     def _counters(self, m, start, engine) -> dict:
-        """Performance counters, cleared by start, running while the program does."""
+        """Performance counters, running while the program does; its first cycle starts them anew."""
+        first = Signal()
+        m.d.sync += first.eq(start)
         sources = {
             "CYCLES": engine["running"],
             "BUSY_IN": engine["in_busy"],
@@ -170,8 +180,6 @@ class Core(wiring.Component):
         counters = {}
         for name, step in sources.items():
             counters[name] = counter = Signal(32, name=name.lower())
-            with m.If(start):
-                m.d.sync += counter.eq(0)
-            with m.Elif(engine["running"]):
-                m.d.sync += counter.eq(counter + step)
+            with m.If(engine["running"]):
+                m.d.sync += counter.eq(Mux(first, 0, counter) + step)
         return counters

@@ -5,7 +5,7 @@ a step are complete at the tails, gathers the lanes from the tiles, adds bias, r
 step to the row registers (fill bus) or to the packer (rtl/packer.py), three cycles later.
 """
 
-from amaranth.hdl import Array, ClockSignal, Const, Instance, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, ClockSignal, Const, Instance, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -25,27 +25,40 @@ DIFFERENCE = signed(20)
 
 
 class Steps:
-    """Counter over the steps of a drain: columns, steps of a column, quarters of a raw step, then the flush."""
+    """Counter over the steps of a drain: columns, steps of a column, quarters of a raw step, then the flush.
 
-    def __init__(self, m: Module, params: Params, name: str):
+    `ahead`: registers say whether the present step is the last of its column and of its drain; `start` sets them.
+    """
+
+    def __init__(self, m: Module, params: Params, name: str, *, ahead: bool = False):
         self.column = Signal(clog2(params.granule + 1), name=f"{name}_column")
         self.step = Signal(10, name=f"{name}_step")
         self.sub = Signal(range(params.raw_elements), name=f"{name}_sub")
         self.flush = Signal(name=f"{name}_flush")
-        self.params = params
+        self.step_last = Signal(name=f"{name}_step_last")
+        self.column_last = Signal(name=f"{name}_column_last")
+        self.params, self.ahead = params, ahead
         self.name = name
 
     def clear(self):
         """Statements that start a new drain."""
         return [self.column.eq(0), self.step.eq(0), self.sub.eq(0), self.flush.eq(0)]
 
+    def start(self, v):
+        """Statements that say, with `ahead`, what the first step of drain `v` is."""
+        return [self.step_last.eq(v.steps == 1), self.column_last.eq(v.pieces >= v.columns)]
+
     def advance(self, m: Module, v, enable):
         """Step on while `enable`; returns whether the step is the last, and whether a new constant follows."""
         flush = v.flush & ~v.rows
         sub_last = ~v.raw | (self.sub == self.params.raw_elements - 1)
-        step_last = self.step == v.steps - 1
-        column_last = self.column + v.pieces >= v.columns
-        data_last = sub_last & step_last & column_last
+        column_after = self.column + v.pieces
+        if not self.ahead:
+            m.d.comb += [
+                self.step_last.eq(self.step == v.steps - 1),
+                self.column_last.eq(column_after >= v.columns),
+            ]
+        data_last = sub_last & self.step_last & self.column_last
         last = Signal(name=f"{self.name}_last")
         m.d.comb += last.eq(self.flush | (data_last & ~flush))
         with m.If(enable):
@@ -58,10 +71,20 @@ class Steps:
             with m.Else():
                 m.d.sync += [
                     self.sub.eq(0),
-                    self.step.eq(Mux(step_last, 0, self.step + 1)),
-                    self.column.eq(Mux(step_last, self.column + v.pieces, self.column)),
+                    self.step.eq(Mux(self.step_last, 0, self.step + 1)),
+                    self.column.eq(Mux(self.step_last, column_after, self.column)),
                 ]
+                if self.ahead:
+                    m.d.sync += self._look(v, column_after)
         return last, sub_last & ~self.flush
+
+    def _look(self, v, column_after):
+        """Statements for the registers of the step that follows."""
+        one_more = column_after + v.pieces >= v.columns
+        return [
+            self.step_last.eq(Mux(self.step_last, v.steps == 1, self.step + 2 == v.steps)),
+            self.column_last.eq(Mux(self.step_last, one_more, self.column_last)),
+        ]
 
 
 class DrainPort(wiring.Component):
@@ -75,7 +98,7 @@ class DrainPort(wiring.Component):
     idle : Out, nothing in flight
     heads, control : Out, tiles that head a chain, and the control they get in this cycle
     sums : In, per tile its partial sums, slots * column groups * 32 bits
-    const_addr, const_en, const_data : read port of the constants, data one cycle later
+    const_addr, const_en, const_data : read port of the constants, data one cycle later, for the next step to come
     bus, filled : Out, the fill port
     write_en, write_addr, write_data, spans : Out, buffer writes, and the words still to be written
     """
@@ -140,7 +163,7 @@ class DrainPort(wiring.Component):
         new = instr_view(Op.DRAIN, p, self.word)
         active, v = Signal(), Signal(self.layout, name="front", reset_less=True)
         heads, tail = Signal(p.tiles, reset_less=True), Signal(clog2(p.tiles + 1))
-        steps = Steps(m, p, "front")
+        steps = Steps(m, p, "front", ahead=True)
         last, _ = steps.advance(m, v, active)
         m.d.comb += [
             self.stepping.eq(active),
@@ -164,6 +187,7 @@ class DrainPort(wiring.Component):
             entry = ~self.newest
             base = multiples(new.chain, new.groups, p.tiles)
             m.d.sync += [
+                *steps.start(new),
                 active.eq(1),
                 v.eq(new),
                 heads.eq(rotate(base, new.tile, p.tiles)),
@@ -181,17 +205,24 @@ class DrainPort(wiring.Component):
         """The step whose sums are complete: gather its lanes, and say where they go."""
         p = self.params
         entry = Signal(range(DRAIN_ENTRIES), init=1)
-        v = data.View(self.layout, Signal(self.layout.size, name="back"))
-        m.d.comb += v.as_value().eq(self.entries[entry].as_value())
-        steps = Steps(m, p, "back")
+        v = Signal(self.layout, name="back", reset_less=True)
+        steps = Steps(m, p, "back", ahead=True)
         last, next_const = steps.advance(m, v, valid)
         with m.If(valid & last):
             m.d.sync += entry.eq(~entry)
-        const, begun = Signal(clog2(p.const_depth)), Signal()
-        m.d.comb += [self.const_addr.eq(Mux(begun, const, v["const"])), self.const_en.eq(valid)]
+        begun = Signal()
         with m.If(valid):
             m.d.sync += begun.eq(~last)
-            m.d.sync += const.eq(self.const_addr + next_const)
+        current, following = (
+            data.View(self.layout, self.entries[e].as_value()) for e in (entry, ~entry)
+        )
+        # A drain is in its entry two cycles before its first step comes here: `v` is a register of its own.
+        coming = Signal(self.layout, name="coming")
+        m.d.comb += coming.eq(Mux(valid & last, following.as_value(), current.as_value()))
+        m.d.sync += v.eq(coming)
+        with m.If((valid & last) | (~valid & ~begun)):
+            m.d.sync += steps.start(coming)
+        self._constant(m, current, following, begun, Cat(valid, last, next_const))
         stage = Signal(self._stage_layout(), name="stage0")
         position = Position(*(Signal(n, name=f"slice_{i}") for i, n in enumerate(Position.bits(p))))
         place = Mux(begun, position.place, v.d_m0)
@@ -206,6 +237,19 @@ class DrainPort(wiring.Component):
             stage.sub.eq(steps.sub),
         ]
         return gathered, stage
+
+    def _constant(self, m, current, following, begun, state):
+        """Reads the constant of the step that may follow in the next cycle: it is there when the step is."""
+        valid, last, next_const = state
+        kept, at = (
+            Signal(clog2(self.params.const_depth), name=f"const_{n}") for n in ("kept", "at")
+        )
+        m.d.comb += [
+            at.eq(Mux(begun, kept, current["const"])),
+            self.const_addr.eq(Mux(valid, Mux(last, following["const"], at + next_const), at)),
+            self.const_en.eq(valid | (~begun & self.used.any())),
+        ]
+        m.d.sync += kept.eq(self.const_addr)
 
     def _stage_layout(self):
         p = self.params
@@ -324,6 +368,7 @@ class DrainPort(wiring.Component):
             i_span=(v.groups * v.chain)[: clog2(p.tiles + 1)],
             i_blocks=v.blocks,
             i_slots=v["slots"],
+            i_constants=self.const_data,
             o_lanes=gathered,
             **{f"i_sums{t}": self.sums[t] for t in range(p.tiles)},
         )
@@ -332,7 +377,7 @@ class DrainPort(wiring.Component):
     # -- arithmetic ------------------------------------------------------------------------------
 
     def _requantise(self, m, gathered, stage):
-        """Two cycles, rtl/views/requantise.v: bias and multiply; round, shift, clamp, place in the slices."""
+        """rtl/views/requantise.v: take constants; multiply; round, shift, clamp, place in the slices."""
         p = self.params
         stages = [stage]
         for i in range(1, 4):
@@ -351,10 +396,11 @@ class DrainPort(wiring.Component):
             p_LEN=len(stage2.lens[0]),
             p_OFF=len(v.d_off),
             i_clk=ClockSignal(),
-            i_en1=stage1.valid,
-            i_raw1=stage1.raw,
-            i_sums=gathered,
+            i_en0=stage.valid,
+            i_raw0=stage.raw,
             i_constants=self.const_data,
+            i_en1=stage1.valid,
+            i_sums=gathered,
             i_en2=stage2.valid,
             i_raw2=stage2.raw,
             i_sub2=stage2.sub,

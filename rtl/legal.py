@@ -1,4 +1,4 @@
-"""Which instructions are legal: the error an instruction raises at decode, in hardware.
+"""Which instructions are legal: the error an instruction raises, in hardware.
 
 The rules, in order of priority: OPCODE, LOOP, FIELD, TILE, ADDRESS, CONST (rtl/spec/isa.py Error). The ISS
 states them again, independently.
@@ -7,9 +7,10 @@ states them again, independently.
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.lib import data
 
-from .spec.isa import AREGS, Error, Op
+from .spec.isa import Error, Op
 from .spec.params import Params, clog2
 
 
@@ -35,30 +36,74 @@ def _fill_tiles(v, p: Params):
 
 
 def drain_constants(v, p: Params):
-    """Constant words that a DRAIN reads: ceil(columns / pieces) * steps."""
-    pieces = Mux(v.pieces == 0, 1, v.pieces)
-    return (((v.columns + pieces - 1) // pieces) * v.steps)[: clog2(p.granule + 1) + 10]
+    """Constant words that a legal DRAIN reads: ceil(columns / pieces) * steps; several pieces have one step."""
+    words = (v.columns * v.steps)[: clog2(p.granule + 1) + 10]
+    for pieces in range(2, p.slots + 1):
+        ceiling = Array((columns + pieces - 1) // pieces for columns in range(p.granule + 1))
+        words = Mux(v.pieces == pieces, ceiling[v.columns], words)
+    return words
 
 
-def legality(m: Module, views: dict, ea, in_loop, p: Params):
-    """The error code of the instruction seen through `views`, 0 if legal; `ea` is its buffer address."""
-    op = views[Op.NOP].op
-    field, tile, address, const = (
-        Signal(name=f"bad_{n}") for n in ("field", "tile", "address", "const")
+def faults_layout(p: Params) -> data.StructLayout:
+    """Rules that an instruction breaks, as far as it says so itself: `address` and `loop` come at issue.
+
+    `elements` and `capacity` are those of a LOAD: elements that it reads or skips, and that its words hold.
+    """
+    numbers = {"elements": 21, "capacity": clog2(p.act_depth + 1) + clog2(p.lanes)}
+    return data.StructLayout(
+        dict.fromkeys(("unknown", "field", "tile", "const", "load"), 1) | numbers
     )
-    unknown, loop = Signal(), Signal()
-    with m.Switch(op):
+
+
+def misfit(found, p: Params):
+    """Whether a LOAD has too many or too few words for its elements; apart, since it takes two sums."""
+    most, few = found.elements > found.capacity, found.elements + p.lanes <= found.capacity
+    return found.load & (most | few)
+
+
+def illegal(found, in_loop, address, p: Params):
+    """Whether `error_code` is not 0, apart: issue waits for no more than that."""
+    static = found.unknown | found.field | found.tile | found.const
+    return static | in_loop | address | misfit(found, p)
+
+
+def error_code(m: Module, found, in_loop, address, p: Params):
+    """The error code for what was found, in its order of priority; 0 if the instruction is legal."""
+    code = Signal(range(max(Error) + 1))
+    m.d.comb += code.eq(Error.NONE)
+    for bad, error in (
+        (found.const, Error.CONST),
+        (address, Error.ADDRESS),
+        (found.tile, Error.TILE),
+        (found.field | misfit(found, p), Error.FIELD),
+        (in_loop, Error.LOOP),
+        (found.unknown, Error.OPCODE),
+    ):
+        with m.If(bad):
+            m.d.comb += code.eq(error)
+    return code
+
+
+def faults(m: Module, views: dict, p: Params):
+    """The faults (`faults_layout`) of the instruction seen through `views`."""
+    found = Signal(faults_layout(p))
+    field, tile, const = found.field, found.tile, found.const
+    with m.Switch(views[Op.NOP].op):
         with m.Case(Op.NOP, Op.HALT, Op.SETA):
             pass
         with m.Case(Op.LOOP):
             v = views[Op.LOOP]
-            m.d.comb += loop.eq(in_loop)
             m.d.comb += field.eq((v.body == 0) | ((v.times == 0) & ~v.use_len))
         with m.Case(Op.RECV, Op.SEND):
-            v = views[Op.RECV]
-            m.d.comb += [field.eq(v.words == 0), address.eq(ea + v.words > p.act_depth)]
+            m.d.comb += field.eq(views[Op.RECV].words == 0)
         with m.Case(Op.LOAD):
-            _load(m, views[Op.LOAD], ea, field, tile, address, p)
+            v = views[Op.LOAD]
+            _load(m, v, field, tile, p)
+            m.d.comb += [
+                found.load.eq(1),
+                found.elements.eq(v.skip + v.elems),
+                found.capacity.eq(v.words * p.lanes),
+            ]
         with m.Case(Op.PASS):
             v = views[Op.PASS]
             m.d.comb += field.eq(
@@ -73,7 +118,7 @@ def legality(m: Module, views: dict, ea, in_loop, p: Params):
             )
             m.d.comb += tile.eq((v.tile >= p.tiles) | (v.span > p.tiles))
         with m.Case(Op.DRAIN):
-            _drain(m, views[Op.DRAIN], ea, (field, tile, address, const), p)
+            _drain(m, views[Op.DRAIN], (field, tile, const), p)
         with m.Case(Op.LDW):
             v = views[Op.LDW]
             m.d.comb += field.eq((v.rows == 0) | (v.row + v.rows > p.rows))
@@ -81,33 +126,18 @@ def legality(m: Module, views: dict, ea, in_loop, p: Params):
         with m.Case(Op.LDC):
             v = views[Op.LDC]
             m.d.comb += field.eq(v.words == 0)
-            m.d.comb += const.eq(v.const + v.words > p.const_depth)
+            m.d.comb += const.eq(v["const"] + v.words > p.const_depth)
         with m.Default():
-            m.d.comb += unknown.eq(1)
-    code = Signal(range(max(Error) + 1))
-    m.d.comb += code.eq(Error.NONE)
-    for bad, error in (
-        (const, Error.CONST),
-        (address, Error.ADDRESS),
-        (tile, Error.TILE),
-        (field, Error.FIELD),
-        (loop, Error.LOOP),
-        (unknown, Error.OPCODE),
-    ):
-        with m.If(bad):
-            m.d.comb += code.eq(error)
-    return code
+            m.d.comb += found.unknown.eq(1)
+    return found
 
 
-def _load(m, v, ea, field, tile, address, p: Params):
-    total = v.skip + v.elems
+def _load(m, v, field, tile, p: Params):
     m.d.comb += field.eq(
         any_of(
             v.words == 0,
             v.skip >= p.lanes,
             v.elems == 0,
-            total > v.words * p.lanes,
-            total + p.lanes <= v.words * p.lanes,
             v.parts == 0,
             v.tail == 0,
             v.tail > p.granule,
@@ -115,11 +145,11 @@ def _load(m, v, ea, field, tile, address, p: Params):
             _fill_fields(v, p),
         )
     )
-    m.d.comb += [tile.eq(_fill_tiles(v, p)), address.eq(ea + v.words > p.act_depth)]
+    m.d.comb += tile.eq(_fill_tiles(v, p))
 
 
-def _drain(m, v, ea, errors, p: Params):
-    field, tile, address, const = errors
+def _drain(m, v, found, p: Params):
+    field, tile, const = found
     m.d.comb += field.eq(
         any_of(
             v.groups == 0,
@@ -144,22 +174,5 @@ def _drain(m, v, ea, errors, p: Params):
         tile.eq(
             (v.tile >= p.tiles) | (v.groups * v.chain > p.tiles) | (v.rows & _fill_tiles(v, p))
         ),
-        address.eq(~v.rows & (ea + v.words > p.act_depth)),
         const.eq(v["const"] + drain_constants(v, p) > p.const_depth),
     ]
-
-
-def effective_address(m: Module, views: dict, aregs):
-    """Buffer address of the instruction: addr plus its address register (no wrap; A0 is zero)."""
-    v, drain, load = views[Op.RECV], views[Op.DRAIN], views[Op.LOAD]
-    width = v.addr.shape().width
-    addr, areg = Signal(width), Signal(range(AREGS))
-    m.d.comb += [addr.eq(v.addr), areg.eq(v.areg)]
-    with m.Switch(views[Op.NOP].op):
-        with m.Case(Op.DRAIN):
-            m.d.comb += [addr.eq(drain.addr), areg.eq(drain.areg)]
-        with m.Case(Op.LOAD):
-            m.d.comb += [addr.eq(load.addr), areg.eq(load.areg)]
-    ea = Signal(width + 1)
-    m.d.comb += ea.eq(addr + aregs[areg])
-    return ea

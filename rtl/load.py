@@ -1,7 +1,7 @@
 """The load unit: reads words of the buffer, cuts them into slices and parts, and fills row registers."""
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import ClockSignal, Const, Instance, Module, Mux, Signal
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .fill import Position, bus_layout, copies, land, slot_layout, slot_tiles
@@ -49,17 +49,16 @@ class LoadUnit(wiring.Component):
         p = self.params
         v = Signal(instr_layout(Op.LOAD, p), name="instr", reset_less=True)
         incoming = instr_view(Op.LOAD, p, self.word)
-        have = Signal(range(2 * p.lanes + 1))
-        skipping, inflight = Signal(), Signal()
-        elems, part = Signal(20, reset_less=True), Signal(6, reset_less=True)
+        self.mask, self.pattern = (Signal(p.tiles, reset_less=True) for _ in range(2))
+        have, inflight = Signal(range(2 * p.lanes + 1)), Signal()
+        skipping, elems, part = Signal(), Signal(20, reset_less=True), Signal(6, reset_less=True)
         position = Position(*(Signal(n, reset_less=True) for n in Position.bits(p)))
-        need, ends = self._slots(m, v, position, part, elems, skipping)
-        wanted = Signal(range(p.lanes + 1))
-        m.d.comb += wanted.eq(Mux(skipping, v.skip, need))
-        emit = self.active & (have >= wanted)
+        planned = Signal()
+        plan = Signal(self._plan_layout(), name="plan", reset_less=True)
+        emit = self.active & planned & (have >= plan.wanted)
         rest, arriving = Signal.like(have), Signal(range(p.lanes + 1))
         m.d.comb += [
-            rest.eq(Mux(emit, have - wanted, have)),
+            rest.eq(Mux(emit, have - plan.wanted, have)),
             arriving.eq(Mux(inflight, p.lanes, 0)),
             self.want.eq(self.span.active & (rest + arriving <= p.lanes)),
         ]
@@ -68,35 +67,39 @@ class LoadUnit(wiring.Component):
             m.d.sync += self.span.addr.eq(self.span.addr + 1)
             with m.If(self.span.addr + 1 == self.span.end):
                 m.d.sync += self.span.active.eq(0)
-        self._emit(m, v, emit & ~skipping)
+        self._emit(m, v, plan, emit & ~plan.skip)
         m.submodules.window = Instance(
             "blockcim_window",
             p_LANES=p.lanes,
             p_ACT=p.act_bits,
             p_GRANULE=p.granule,
-            p_COUNT=len(wanted),
+            p_COUNT=len(plan.wanted),
             i_clk=ClockSignal(),
-            i_emit=emit & ~skipping,
-            i_start=Cat(*self.starts),
+            i_clear=self.go,
+            i_emit=emit & ~plan.skip,
+            i_start=plan.starts.as_value(),
             i_take=emit,
-            i_gone=wanted,
+            i_gone=plan.wanted,
             i_arrive=inflight,
-            i_rest=rest[: len(wanted)],
             i_data=self.read_data,
             o_cut=self.bus.data,
         )
-        with m.If(emit):
+        following, ends = self._slots(m, v, position, part, elems)
+        with m.If(emit | ~planned):
+            m.d.sync += [planned.eq(1), plan.eq(following), plan.skip.eq(skipping)]
             m.d.sync += skipping.eq(0)
-            with m.If(~skipping):
+            with m.If(skipping):
+                m.d.sync += [plan.wanted.eq(v.skip), plan.last.eq(0)]
+            with m.Else():
                 m.d.sync += [
-                    elems.eq(elems - wanted),
+                    elems.eq(elems - following.wanted),
                     position.offset.eq(ends[0].offset),
                     position.place.eq(ends[0].place),
                     part.eq(ends[1]),
                 ]
-                with m.If(elems == wanted):
-                    m.d.sync += self.active.eq(0)
-                    m.d.comb += self.filled.eq(self.mask)
+        with m.If(emit & plan.last):
+            m.d.sync += self.active.eq(0)
+            m.d.comb += self.filled.eq(self.mask)
         with m.If(self.go):
             m.d.sync += [
                 v.eq(incoming),
@@ -106,6 +109,7 @@ class LoadUnit(wiring.Component):
                 self.span.addr.eq(self.ea),
                 self.span.end.eq(self.ea + incoming.words),
                 have.eq(0),
+                planned.eq(0),
                 skipping.eq(incoming.skip != 0),
                 elems.eq(incoming.elems),
                 part.eq(0),
@@ -115,25 +119,39 @@ class LoadUnit(wiring.Component):
             ]
         return m
 
-    def _slots(self, m, v, position, part, elems, skipping):
-        """Chain of the slots of one cycle. Returns the elements they take, and where the next cycle goes on."""
+    def _plan_layout(self):
+        """What one cycle takes from the window: elements, where each slot starts and ends, where it lands."""
         p = self.params
-        self.mask, self.pattern = (Signal(p.tiles, reset_less=True) for _ in range(2))
-        self.slots, self.lens, self.starts = [], [], []
+        count = clog2(p.lanes + 1)
+        return data.StructLayout(
+            {
+                "wanted": count,
+                "skip": 1,
+                "last": 1,
+                "starts": data.ArrayLayout(count, p.slots),
+                "lens": data.ArrayLayout(clog2(p.granule + 1), p.slots),
+                "slots": data.ArrayLayout(slot_layout(p), p.slots),
+            }
+        )
+
+    def _slots(self, m, v, position, part, elems):
+        """Chain of the slots of one cycle. Returns their plan, and where the next cycle goes on.
+
+        A plan is made while the one before it is carried out: the first word is there two cycles after its request.
+        """
+        p = self.params
+        plan = Signal(self._plan_layout(), name="following")
         taken, left = Const(0, clog2(p.lanes + 1)), elems
         for s in range(p.slots):
             last = part == v.parts - 1
             size = Signal(range(p.granule + 1), name=f"size{s}")
             whole = Mux(last, v.tail, p.granule)
             m.d.comb += size.eq(Mux(left < whole, left, whole))
-            slot = Signal(slot_layout(p), name=f"slot{s}")
             shown = Signal(6, name=f"shown{s}")
             m.d.comb += shown.eq(part - v.part_lo)
             wanted = (part >= v.part_lo) & (shown < v.part_n) & (size != 0)
-            land(m, slot, v, position, shown, wanted, p)
-            self.slots.append(slot)
-            self.lens.append(size)
-            self.starts.append(taken)
+            land(m, plan.slots[s], v, position, shown, wanted, p)
+            m.d.comb += [plan.lens[s].eq(size), plan.starts[s].eq(taken)]
             after, following = position.next(m, v, f"after{s}"), Signal(6, name=f"part{s}")
             m.d.comb += following.eq(Mux(last, 0, part + 1))
             moved = Position(
@@ -143,13 +161,15 @@ class LoadUnit(wiring.Component):
             rest = Signal(20, name=f"left{s}")
             m.d.comb += [total.eq(taken + size), rest.eq(left - size)]
             position, part, taken, left = moved, following, total, rest
-        return taken, (position, part)
+        m.d.comb += [plan.wanted.eq(taken), plan.last.eq(left == 0)]
+        return plan, (position, part)
 
-    def _emit(self, m, v, emit):
+    def _emit(self, m, v, plan, emit):
         """Register the slots of this cycle on the fill bus; their elements come from the window."""
         p, bus = self.params, self.bus
         group = index_bits(p.row_groups)
-        for s, (slot, length) in enumerate(zip(self.slots, self.lens, strict=True)):
+        for s in range(p.slots):
+            slot, length = plan.slots[s], plan.lens[s]
             m.d.sync += bus.tiles[s].eq(0)
             with m.If(emit):
                 elements = slice(s * p.granule, (s + 1) * p.granule)

@@ -275,13 +275,89 @@ class Granule(_Part):
         return read.data
 
 
-class Column(_Part):
-    """Two accumulators of a column and the adder they share.
+def _enabled(totals, rows, params: Params):
+    """The totals of the enabled row groups, summed."""
+    shape = _total(params)
+    each = [totals.word_select(g, shape.width) for g in range(_segments(params))]
+    if shape.signed:
+        each = [total.as_signed() for total in each]
+    terms = [Mux(row, total, 0) for row, total in zip(rows, each, strict=True)]
+    return sum(terms[1:], terms[0])
 
-    Ports: `totals` of its adder trees and `rows`, which of them count; `plane` and `last`, the place value of
-    the digits; `load`: overwrite; `enable`; `acc_bank`, the accumulator added to; `drain_bank`, the one shown
-    at `value`. One plane a cycle; `value` holds the sum from the next cycle on. With adc, `plane` is the sum of two
-    planes and `last` says that one of them is a sign plane; the total goes through a converter that drops `shift` bits.
+
+def _accumulators(params: Params) -> list:
+    return [
+        Signal(signed(params.acc_bits), name=f"acc{bank}", reset_less=True) for bank in range(2)
+    ]
+
+
+class Column(_Part):
+    """Two accumulators of a column, and the sum of a step on its way to one of them.
+
+    Ports: `totals` of its adder trees and `rows`, which of them count; `enable`, `open`, `last`: a plane of a step,
+    the first, the last; `close`: the step ended in the cycle before, so its sum goes to accumulator `acc_bank`, which
+    it replaces with `load`; `drain_bank`, the accumulator shown at `value`. One plane a cycle, LSB first: the sum
+    moves down by a digit and the new total comes on top, so no total needs a variable shift. `value` holds a
+    step from the cycle after its last plane on: it shows what the accumulator is about to hold.
+    """
+
+    name = "blockcim_column"
+
+    @staticmethod
+    def inputs(params: Params) -> dict:
+        segments = _segments(params)
+        ports = {"totals": segments * _total(params).width, "rows": segments}
+        ports |= dict.fromkeys(("enable", "open", "last", "close", "load"), 1)
+        return ports | {"acc_bank": 1, "drain_bank": 1}
+
+    @staticmethod
+    def outputs(params: Params) -> dict:
+        return {"value": signed(params.acc_bits)}
+
+    def elaborate(self, platform) -> Module:
+        m, p = Module(), self.params
+        accs = _accumulators(p)
+        new = Signal(signed(p.acc_bits))
+        m.d.comb += new.eq(Mux(self.load, 0, Mux(self.acc_bank, accs[1], accs[0])) + self._step(m))
+        for bank, acc in enumerate(accs):
+            due = self.close & (self.acc_bank == bank)
+            # What the accumulator holds next: tests and proofs compare it with the other view's.
+            result = Signal(signed(p.acc_bits), name=f"result{bank}")
+            m.d.comb += result.eq(Mux(due, new, acc))
+            with m.If(due):
+                m.d.sync += acc.eq(new)
+        shown = Mux(self.drain_bank, accs[1], accs[0])
+        m.d.comb += self.value.eq(Mux(self.close & (self.acc_bank == self.drain_bank), new, shown))
+        return m
+
+    def _step(self, m: Module):
+        """The sum of the planes so far; with one-bit digits the sign plane is subtracted."""
+        p = self.params
+        total = _enabled(self.totals, self.rows, p)
+        low = p.act_bits - p.dac_bits  # places below the newest total
+        high = signed(len(total) + 1)
+        step = Signal(low + high.width, reset_less=True)
+        above, top = Signal(high), Signal(high)
+        m.d.comb += above.eq(Mux(self.open, 0, step[low:].as_signed() >> p.dac_bits))
+        if p.dac_bits == 1:
+            # a - b = a + ~b + 1, with the 1 carried in from a place below: one adder does both.
+            inverted = Signal(high)
+            m.d.comb += inverted.eq(total ^ self.last.replicate(len(total)).as_signed())
+            m.d.comb += top.eq((Cat(self.last, above) + Cat(self.last, inverted))[1:])
+        else:
+            m.d.comb += top.eq(above + total)
+        with m.If(self.enable):
+            m.d.sync += step.eq(Cat(step[p.dac_bits : p.dac_bits + low], top))
+        return step.as_signed()
+
+
+class AnalogColumn(_Part):
+    """Two accumulators of a column of an analog array, the adder they share, and a converter.
+
+    Ports: `totals` of its bit lines and `rows`, which of them count; `plane`, the sum of two planes, and `last`: one
+    of them is a sign plane; `load`: overwrite; `enable`; `acc_bank`, the accumulator added to; `drain_bank`, the one
+    shown at `value`. The converter drops `shift` bits. One pair of planes a cycle; `value` holds the sum from the next
+    cycle on.
     """
 
     name = "blockcim_column"
@@ -291,8 +367,7 @@ class Column(_Part):
         segments = _segments(params)
         ports = {"totals": segments * _total(params).width, "rows": segments}
         ports |= {"plane": index_bits(_places(params)), "last": 1, "load": 1, "enable": 1}
-        ports |= {"shift": index_bits(_shifts(params))} if params.analog else {}
-        return ports | {"acc_bank": 1, "drain_bank": 1}
+        return ports | {"shift": index_bits(_shifts(params)), "acc_bank": 1, "drain_bank": 1}
 
     @staticmethod
     def outputs(params: Params) -> dict:
@@ -300,7 +375,7 @@ class Column(_Part):
 
     def elaborate(self, platform) -> Module:
         m, p = Module(), self.params
-        accs = [Signal(signed(p.acc_bits), name=f"acc{bank}", reset_less=True) for bank in range(2)]
+        accs = _accumulators(p)
         old = Mux(self.load, 0, Mux(self.acc_bank, accs[1], accs[0]))
         new = Signal(signed(p.acc_bits))
         m.d.comb += [
@@ -313,22 +388,15 @@ class Column(_Part):
         return m
 
     def _addend(self, m: Module):
-        """The enabled totals, summed, at the place value of their plane; the sign plane of bits is negative."""
+        """The converted total at the place value of its planes; what a sign plane gives is negative."""
         p = self.params
-        totals = [self.totals.word_select(g, _total(p).width) for g in range(_segments(p))]
-        if _total(p).signed:
-            totals = [total.as_signed() for total in totals]
-        terms = [Mux(row, total, 0) for row, total in zip(self.rows, totals, strict=True)]
-        total = sum(terms[1:], terms[0])
-        if p.analog:
-            total = self._converted(m, total)
-        if p.dac_bits == 1:
-            total = Mux(self.last, -total, total)
+        total = self._converted(m, _enabled(self.totals, self.rows, p))
+        total = Mux(self.last, -total, total)
         shifted = Signal(signed(p.acc_bits))
         with m.Switch(self.plane):
             for plane in range(_places(p)):
                 with m.Case(plane):
-                    m.d.comb += shifted.eq(total << (plane * p.dac_bits))
+                    m.d.comb += shifted.eq(total << plane)
         return shifted
 
     def _converted(self, m: Module, total):
@@ -352,11 +420,13 @@ def _shifts(params: Params) -> int:
 class ColumnGroup(_Part):
     """B columns with their weights, and their share of the drain.
 
-    Ports: `digits` of all rows; `sel` (tree = shared: the row group multiplied) or `rows` (tree = full: a mask
-    of them); step controls as in `Column`; `w_en`, `w_group`, `w_offset`, `w_data`: write row `w_offset` of
-    row group `w_group`; `drain_col`, `drain_bank`: columns `shown`, sign-extended, one for each piece. With adc and
-    tree = full, `rows_on` are the row groups that are on, for all columns of the array, and `rows` those that this
-    group has weights in: they set the range of its converters.
+    Ports: `digits` of all rows, of the first plane, and `later`, of the plane after this one: they are kept for it,
+    so that only the first plane waits for the choice of a row (with adc, `digits` are those of this plane); `sel`
+    (tree = shared: the row group multiplied) or `rows` (tree = full: a mask of them); step controls as in `Column`;
+    `w_en`, `w_group`, `w_offset`, `w_data`: write row `w_offset` of row group `w_group`; `drain_col`, `drain_bank`:
+    columns `shown`, sign-extended, one for each piece. With adc and tree = full, `rows_on` are the row groups that
+    are on, for all columns of the array, and `rows` those that this group has weights in: they set the range of its
+    converters.
     """
 
     name = "blockcim_column_group"
@@ -365,12 +435,13 @@ class ColumnGroup(_Part):
     def inputs(params: Params) -> dict:
         p = params
         ports = {"digits": p.rows * p.dac_bits}
+        ports |= {} if p.analog else {"later": p.rows * p.dac_bits}
         ports |= {"sel": index_bits(p.row_groups)} if p.tree == "shared" else {"rows": p.row_groups}
         if p.analog:
             ports |= {"rows_on": p.row_groups} if p.tree == "full" else {}
             ports |= _pair(p)
-        ports |= {"plane": index_bits(_places(p)), "last": 1, "load": 1, "enable": 1}
-        ports |= {"acc_bank": 1}
+        ports |= {"plane": index_bits(_places(p))} if p.analog else {"open": 1}
+        ports |= {"last": 1, "load": 1, "enable": 1, "acc_bank": 1}
         ports |= {"w_en": 1, "w_group": index_bits(p.row_groups), "w_offset": index_bits(p.granule)}
         ports |= {"w_data": p.granule * p.weight_bits}
         return ports | {"drain_col": index_bits(p.granule), "drain_bank": 1}
@@ -389,21 +460,34 @@ class ColumnGroup(_Part):
                 granule.w_offset.eq(self.w_offset),
                 granule.w_data.eq(self.w_data),
             ]
-        shift = self._shift(m) if p.analog else None
+        controls = self._analog_controls(m) if p.analog else self._controls(m)
         width, values = _total(p).width, []
         for c in range(p.granule):
-            column = self._place(m, f"column{c}", Column)
+            column = self._place(m, f"column{c}", AnalogColumn if p.analog else Column)
             m.d.comb += [
                 column.totals.eq(Cat(granule.totals.word_select(c, width) for granule in granules)),
                 column.rows.eq(rows),
             ]
-            for name in ("plane", "last", "load", "enable", "acc_bank", "drain_bank"):
-                m.d.comb += getattr(column, name).eq(getattr(self, name))
-            if p.analog:
-                m.d.comb += column.shift.eq(shift)
+            for name, signal in controls.items():
+                m.d.comb += getattr(column, name).eq(signal)
             values.append(column.value)
         self._drain(m, values)
         return m
+
+    def _controls(self, m: Module) -> dict:
+        """What the columns do in this cycle: a plane, and the end of the step before."""
+        close, load, bank = (
+            Signal(name=f"close{name}", reset_less=True) for name in ("", "_load", "_bank")
+        )
+        m.d.sync += close.eq(self.enable & self.last)
+        with m.If(self.enable & self.last):
+            m.d.sync += [load.eq(self.load), bank.eq(self.acc_bank)]
+        plane = {name: getattr(self, name) for name in ("enable", "open", "last", "drain_bank")}
+        return plane | {"close": close, "load": load, "acc_bank": bank}
+
+    def _analog_controls(self, m: Module) -> dict:
+        names = ("plane", "last", "load", "enable", "acc_bank", "drain_bank")
+        return {name: getattr(self, name) for name in names} | {"shift": self._shift(m)}
 
     def _one_granule(self, m: Module):
         granule = self._place(m, "granule", Granule)
@@ -412,19 +496,35 @@ class ColumnGroup(_Part):
             granule.w_group.eq(self.w_group),
             granule.w_en.eq(self.w_en),
         ]
+        first, later = (Signal.like(granule.digits, name=name) for name in ("first", "later"))
         with m.Switch(self.sel):
             for g in range(self.params.row_groups):
                 with m.Case(g):
-                    m.d.comb += granule.digits.eq(self.digits.word_select(g, len(granule.digits)))
+                    width = len(granule.digits)
+                    m.d.comb += first.eq(self.digits.word_select(g, width))
+                    if not self.params.analog:
+                        m.d.comb += later.eq(self.later.word_select(g, width))
+        m.d.comb += granule.digits.eq(self._digits(m, first, later, "kept"))
         return [granule], 1
+
+    def _digits(self, m: Module, first, later, name: str):
+        """The digits of this plane."""
+        if self.params.analog:
+            return first
+        kept = Signal(len(first), name=name, reset_less=True)
+        m.d.sync += kept.eq(later)
+        return Mux(self.open, first, kept)
 
     def _all_granules(self, m: Module):
         granules = []
         for g in range(self.params.row_groups):
             granule = self._place(m, f"granule{g}", Granule)
+            width = len(granule.digits)
+            first = self.digits.word_select(g, width)
+            later = None if self.params.analog else self.later.word_select(g, width)
             m.d.comb += [
                 granule.w_en.eq(self.w_en & (self.w_group == g)),
-                granule.digits.eq(self.digits.word_select(g, len(granule.digits))),
+                granule.digits.eq(self._digits(m, first, later, f"kept{g}")),
             ]
             granules.append(granule)
         return granules, self.rows_on if self.params.analog else self.rows
@@ -457,7 +557,8 @@ class RowSlice(_Part):
     """Two banks of the row registers of one row group.
 
     Ports: `fill{k}_valid` (one bit a slot, already decoded for this group), `fill{k}_mask`, `fill{k}_data`,
-    `fill_bank`: see `Macro`; `pass_bank`, `plane` choose what `digits` (B x dac_bits) shows, combinationally.
+    `fill_bank`: see `Macro`; `pass_bank` chooses what is shown, combinationally: at `digits` (B x dac_bits) those of
+    the first plane, at `later` those of the plane after `plane`. With adc, `digits` are those of `plane`.
     """
 
     name = "blockcim_row_slice"
@@ -475,22 +576,25 @@ class RowSlice(_Part):
 
     @staticmethod
     def outputs(params: Params) -> dict:
-        return {"digits": params.granule * params.dac_bits}
+        digits = params.granule * params.dac_bits
+        return {"digits": digits} | ({} if params.analog else {"later": digits})
 
     def elaborate(self, platform) -> Module:
         m, p = Module(), self.params
+        following, elements = Signal(index_bits(p.planes)), []
+        m.d.comb += following.eq(self.plane + 1)
         for e in range(p.granule):
             banks = [
                 Signal(p.act_bits, name=f"row{bank}_{e}", reset_less=True) for bank in range(2)
             ]
             self._fill(m, e, banks)
             shown = Signal(p.act_bits, name=f"shown{e}")
-            m.d.comb += [
-                shown.eq(Mux(self.pass_bank, banks[1], banks[0])),
-                self.digits.word_select(e, p.dac_bits).eq(
-                    shown.word_select(self.plane, p.dac_bits)
-                ),
-            ]
+            m.d.comb += shown.eq(Mux(self.pass_bank, banks[1], banks[0]))
+            elements.append(shown)
+        ports = {"digits": self.plane} if p.analog else {"digits": 0, "later": following}
+        for name, plane in ports.items():
+            digits = Cat(shown.word_select(plane, p.dac_bits) for shown in elements)
+            m.d.comb += getattr(self, name).eq(digits)
         return m
 
     def _fill(self, m: Module, e: int, banks: list) -> None:
@@ -563,24 +667,15 @@ class Macro(_Part):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        digits = self._row_slices(m)
+        shown_rows = self._row_slices(m)
         w_group, w_offset = self._split_row(m)
-        last, load = Signal(), Signal()
-        m.d.comb += [
-            last.eq(self.pass_plane == self.params.planes - 1),
-            load.eq(self.pass_clear & (self.pass_plane == 0)),
-        ]
-        plane = self.pass_plane
-        if self.params.analog:
-            plane, last, load = self._pairs(m, last, load)
+        planes = self._pairs(m) if self.params.analog else self._planes()
         shown = []
         for h in range(self.params.col_groups):
             group = self._place(m, f"group{h}", ColumnGroup)
             m.d.comb += [
-                group.digits.eq(digits),
-                group.plane.eq(plane),
-                group.last.eq(last),
-                group.load.eq(load),
+                *(getattr(group, name).eq(value) for name, value in shown_rows.items()),
+                *(getattr(group, name).eq(value) for name, value in planes.items()),
                 group.enable.eq(self.pass_en & self.pass_mask[h]),
                 group.acc_bank.eq(self.acc_bank),
                 group.w_en.eq(self.w_en & (self.w_group == h)),
@@ -596,16 +691,25 @@ class Macro(_Part):
         self._drain(m, shown)
         return m
 
-    def _pairs(self, m: Module, last, load) -> tuple:
-        """Place value, sign and first cycle of a pair of an input plane and a weight plane."""
-        place = Signal(index_bits(_places(self.params)))
-        sign = self.pass_wplane == self.params.weight_planes - 1
-        m.d.comb += place.eq(self.pass_plane + self.pass_wplane)
-        return place, last ^ sign, load & (self.pass_wplane == 0)
+    def _planes(self) -> dict:
+        """Which plane of a step this is."""
+        last = self.pass_plane == self.params.planes - 1
+        return {"open": self.pass_plane == 0, "last": last, "load": self.pass_clear}
 
-    def _row_slices(self, m: Module):
+    def _pairs(self, m: Module) -> dict:
+        """Place value, sign and first cycle of a pair of an input plane and a weight plane."""
         p = self.params
-        digits = []
+        place = Signal(index_bits(_places(p)))
+        m.d.comb += place.eq(self.pass_plane + self.pass_wplane)
+        last = self.pass_plane == p.planes - 1
+        sign = self.pass_wplane == p.weight_planes - 1
+        first = (self.pass_plane == 0) & (self.pass_wplane == 0)
+        return {"plane": place, "last": last ^ sign, "load": self.pass_clear & first}
+
+    def _row_slices(self, m: Module) -> dict:
+        """What the row registers show to the column groups, by port."""
+        p = self.params
+        slices = []
         for g in range(p.row_groups):
             part = self._place(m, f"slice{g}", RowSlice)
             for k in range(1 + p.drain_ports):
@@ -624,8 +728,9 @@ class Macro(_Part):
                 part.pass_bank.eq(self.pass_bank),
                 part.plane.eq(self.pass_plane),
             ]
-            digits.append(part.digits)
-        return Cat(digits)
+            slices.append(part)
+        names = RowSlice.outputs(p)
+        return {name: Cat(getattr(part, name) for part in slices) for name in names}
 
     def _split_row(self, m: Module):
         """Row group of `w_row` and the row within it, without a divider: B need not be a power of two."""
@@ -674,8 +779,8 @@ class Macro(_Part):
 
 def structural_parts(params: Params) -> tuple[type[_Part], ...]:
     """Modules of the structural view, each below the ones that instantiate it."""
-    tree = BitLine if params.analog else AdderTree
-    return (tree, Granule, Column, ColumnGroup, RowSlice, Macro)
+    tree, column = (BitLine, AnalogColumn) if params.analog else (AdderTree, Column)
+    return (tree, Granule, column, ColumnGroup, RowSlice, Macro)
 
 
 def structural_verilog(params: Params) -> str:

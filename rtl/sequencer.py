@@ -1,4 +1,4 @@
-"""The sequencer: fetch, decode, legality, hazards, issue; loops, address registers, errors.
+"""The sequencer: legality, hazards, issue; address registers, errors. Instructions come from rtl/fetch.py.
 
 One instruction at most issues a cycle, in order. Everything that an instruction waits for is a register of
 the unit that owns it or one of the tile vectors here, so the issue decision is one combinational step.
@@ -11,15 +11,14 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from .fetch import Fetch
 from .layout import instr_view
-from .legal import effective_address, legality
-from .memory import Memory
+from .legal import error_code, illegal
 from .spans import DRAIN_ENTRIES, span_layout
 from .spec import isa
 from .spec.isa import AREGS, Error, Op
 from .spec.params import Params, clog2, index_bits
 from .tile import command_layout
-from .tilemask import tile_range
 
 
 class Sequencer(wiring.Component):
@@ -85,24 +84,29 @@ class Sequencer(wiring.Component):
                 "spans": In(data.ArrayLayout(span_layout(p), 3 + DRAIN_ENTRIES * p.drain_ports)),
             }
         )
-        self.filling, self.draining = Signal(p.tiles), Signal(p.tiles)
-        self.full1, self.full2 = Signal(p.tiles), Signal(p.tiles)
-        self.first = Signal.like(self.pc)  # of the loop that runs
 
     def elaborate(self, platform):
         m = Module()
         p = self.params
-        issue, next_pc = Signal(), Signal(clog2(p.prog_depth) + 1)
-        self._fetch(m, next_pc)
+        issue = Signal()
+        self._fetch(m, issue)
+        now = self.now
         self.views = {op: instr_view(op, p, self.word) for op in Op}
-        self.op = self.views[Op.NOP].op
+        self.at = {op: now.op[i] for i, op in enumerate(Op)}
         aregs = Array(
             Const(0, 1) if i == 0 else Signal(clog2(p.act_depth) + 1, name=f"a{i}")
             for i in range(AREGS)
         )
-        m.d.comb += self.ea.eq(effective_address(m, self.views, aregs))
-        in_loop = Signal()
-        code = legality(m, self.views, self.ea, in_loop, p)
+        base = Signal(clog2(p.act_depth) + 1)
+        m.d.comb += [
+            base.eq(aregs[now.areg]),
+            self.ea.eq(now.first + base),
+            self.past.eq(now.past + base),
+        ]
+        beyond = now.buffer & (self.past > p.act_depth)
+        nested = now.in_loop & self.at[Op.LOOP]
+        code = error_code(m, now.faults, nested, beyond, p)
+        bad = now.ran_out | illegal(now.faults, nested, beyond, p)
         clear = self._hazards(m)
         idle = (
             ~self.in_active
@@ -111,78 +115,41 @@ class Sequencer(wiring.Component):
             & ~self.busy.any()
             & self.send_idle
         )
-        ran_out = self.pc == p.prog_depth
-        halt = self.op == Op.HALT
+        halt = self.at[Op.HALT]
+        m.d.comb += issue.eq(self.running & ~bad & ~halt & clear)
         with m.If(self.running):
-            with m.If(ran_out):
+            with m.If(now.ran_out):
                 m.d.comb += [self.failed.eq(1), self.error.eq(Error.PC)]
             with m.Elif(code != Error.NONE):
                 m.d.comb += [self.failed.eq(1), self.error.eq(code)]
             with m.Elif(halt):
                 m.d.comb += self.halted.eq(idle)
-            with m.Elif(clear):
-                m.d.comb += issue.eq(1)
-            with m.Elif(idle):
+            with m.Elif(idle & ~clear):
                 m.d.comb += [self.failed.eq(1), self.error.eq(Error.DEADLOCK)]
         with m.If(self.start & ~self.running):
             m.d.sync += self.running.eq(1)
         with m.Elif(self.halted | self.failed):
             m.d.sync += self.running.eq(0)
         m.d.comb += self.issued.eq(issue)
-        self._next_pc(m, issue, next_pc, in_loop)
         self._address_registers(m, issue, aregs)
         self._issue(m, issue)
         return m
 
-    def _fetch(self, m, next_pc):
-        """Program memory: the word of the next pc is read in every cycle, so `word` belongs to `pc`."""
-        p = self.params
-        width = isa.width(p)
-        memory = Memory(width, p.prog_depth, parts=width // 32)
-        memory.add_to(m, "program")
-        (write,), (read,) = memory.writes, memory.reads
+    def _fetch(self, m, issue):
+        """The instruction that is to issue: `now`."""
+        m.submodules.fetch = fetch = Fetch(self.params)
+        for name in ("start", "length", "prog_we", "prog_instr", "prog_part", "prog_data"):
+            m.d.comb += getattr(fetch, name).eq(getattr(self, name))
+        self.now = fetch.now
+        self.past = Signal(len(self.now.past) + 1)
         m.d.comb += [
-            write.addr.eq(self.prog_instr),
-            write.data.eq(self.prog_data),
-            write.en.eq(self.prog_we << self.prog_part),
-            read.en.eq(1),
-            read.addr.eq(next_pc),
-            self.word.eq(read.data),
+            fetch.running.eq(self.running),
+            fetch.advance.eq(issue),
+            self.word.eq(self.now.word),
+            self.pc.eq(self.now.pc),
+            self.fill_mask.eq(self.now.fill_mask),
+            self.drain_mask.eq(self.now.drain_mask),
         ]
-        m.d.sync += self.pc.eq(next_pc)
-
-    def _next_pc(self, m, issue, next_pc, in_loop):
-        """Sequential flow and the zero-overhead loop. The loop ends by itself when the program starts anew."""
-        v = self.views[Op.LOOP]
-        first, last = self.first, Signal.like(self.pc)
-        left = Signal(16)
-        times = Mux(v.use_len, self.length, v.times)
-        m.d.comb += next_pc.eq(self.pc)
-        with m.If(~self.running):
-            m.d.comb += next_pc.eq(0)
-            m.d.sync += in_loop.eq(0)
-        with m.Elif(issue):
-            m.d.comb += next_pc.eq(self.pc + 1)
-            with m.If(self.op == Op.LOOP):
-                with m.If(times == 0):
-                    skip = Signal(len(self.pc) + 1)
-                    m.d.comb += skip.eq(self.pc + 1 + v.body)
-                    m.d.comb += next_pc.eq(
-                        Mux(skip > self.params.prog_depth, self.params.prog_depth, skip)
-                    )
-                with m.Else():
-                    m.d.sync += [
-                        in_loop.eq(1),
-                        left.eq(times),
-                        first.eq(self.pc + 1),
-                        last.eq(self.pc + v.body),
-                    ]
-            with m.Elif(in_loop & (self.pc == last)):
-                m.d.sync += left.eq(left - 1)
-                with m.If(left == 1):
-                    m.d.sync += in_loop.eq(0)
-                with m.Else():
-                    m.d.comb += next_pc.eq(first)
 
     def _address_registers(self, m, issue, aregs):
         """SETA, and the increment after issue with its wrap to the initial value."""
@@ -191,15 +158,11 @@ class Sequencer(wiring.Component):
         start = Array(Signal(width, name=f"start{i}") for i in range(AREGS))
         limit = Array(Signal(width, name=f"limit{i}") for i in range(AREGS))
         v = self.views[Op.SETA]
-        moving, inc = Signal(range(AREGS)), Signal(clog2(p.act_depth))
-        with m.Switch(self.op):
-            for op in (Op.RECV, Op.SEND, Op.LOAD, Op.DRAIN):
-                with m.Case(op):
-                    m.d.comb += [moving.eq(self.views[op].areg), inc.eq(self.views[op].inc)]
+        moving, inc = self.now.areg, self.now.inc
         total = Signal(width)
         m.d.comb += total.eq(aregs[moving] + inc)
         for i in range(1, AREGS):
-            with m.If(issue & (self.op == Op.SETA) & (v.areg == i)):
+            with m.If(issue & self.at[Op.SETA] & (v.areg == i)):
                 m.d.sync += [aregs[i].eq(v.value), start[i].eq(v.value), limit[i].eq(v.wrap)]
             with m.Elif(issue & (moving == i) & (inc != 0)):
                 wraps = (limit[i] != 0) & (total >= limit[i])
@@ -208,62 +171,41 @@ class Sequencer(wiring.Component):
             for i in range(1, AREGS):
                 m.d.sync += [aregs[i].eq(0), start[i].eq(0), limit[i].eq(0)]
 
-    def _overlap(self, words):
-        """Whether a running reader or writer still touches a word of [ea, ea + words)."""
-        end = self.ea + words
-        return reduce(or_, ((s.active & (s.addr < end) & (self.ea < s.end)) for s in self.spans))
+    def _overlap(self):
+        """Whether a running reader or writer still touches a word that the instruction accesses."""
+        return reduce(
+            or_, ((s.active & (s.addr < self.past) & (self.ea < s.end)) for s in self.spans)
+        )
 
     def _hazards(self, m):
         """Whether the units and tiles that the instruction needs are free."""
         p = self.params
-        clear, vp, vd, vl = Signal(), *(self.views[op] for op in (Op.PASS, Op.DRAIN, Op.LOAD))
-        pass_mask = Signal(p.tiles)
-        m.d.comb += [
-            pass_mask.eq(tile_range(vp.tile, vp.span, p.tiles)),
-            self.drain_mask.eq(
-                tile_range(vd.tile, (vd.groups * vd.chain)[: clog2(p.tiles + 1)], p.tiles)
-            ),
-        ]
-        with m.Switch(self.op):
-            with m.Case(Op.LOAD):
-                m.d.comb += self.fill_mask.eq(self._fill_tiles(vl))
-            with m.Case(Op.DRAIN):
-                m.d.comb += self.fill_mask.eq(self._fill_tiles(vd))
+        self.filling, self.draining = Signal(p.tiles), Signal(p.tiles)
+        self.full1, self.full2 = Signal(p.tiles), Signal(p.tiles)
+        clear, vp, vd = Signal(), self.views[Op.PASS], self.views[Op.DRAIN]
+        pass_mask = self.now.pass_mask
         self.port = self._choose_port(m)
-        with m.Switch(self.op):
-            with m.Case(Op.RECV):
-                m.d.comb += clear.eq(~self.in_active & ~self._overlap(self.views[Op.RECV].words))
-            with m.Case(Op.SEND):
-                m.d.comb += clear.eq(~self.send_active)
-            with m.Case(Op.LOAD):
-                m.d.comb += clear.eq(~self.load_active & ((self.filling & self.fill_mask) == 0))
-            with m.Case(Op.PASS):
-                blocked = (
-                    ~self.ready
-                    | (self.filling & vp.fresh.replicate(p.tiles))
-                    | Mux(vp.first, self.full2, self.draining)
-                )
-                m.d.comb += clear.eq(~self.in_ldw & ((blocked & pass_mask) == 0))
-            with m.Case(Op.DRAIN):
-                result = self.full2 | (self.full1 & ~self.busy)
-                blocked = (self.drain_mask & (self.draining | ~result)).any()
-                target = Mux(
-                    vd.rows, (self.filling & self.fill_mask).any(), self._overlap(vd.words)
-                )
-                m.d.comb += clear.eq(self.port.any() & ~blocked & ~target & ~self.in_ldc)
-            with m.Case(Op.LDW):
-                tile = Array(self.busy[t] for t in range(p.tiles))[self.views[Op.LDW].tile]
-                m.d.comb += clear.eq(~self.in_active & ~tile)
-            with m.Case(Op.LDC):
-                m.d.comb += clear.eq(~self.in_active & self.drain_idle)
-            with m.Default():
-                m.d.comb += clear.eq(1)
-        self.pass_mask = pass_mask
+        overlap = self._overlap()
+        blocked = (
+            ~self.ready
+            | (self.filling & vp.fresh.replicate(p.tiles))
+            | Mux(vp.first, self.full2, self.draining)
+        )
+        result = self.full2 | (self.full1 & ~self.busy)
+        unready = (self.drain_mask & (self.draining | ~result)).any()
+        filling = (self.filling & self.fill_mask).any()
+        tile = Array(self.busy[t] for t in range(p.tiles))[self.views[Op.LDW].tile]
+        waits = {
+            Op.RECV: self.in_active | overlap,
+            Op.SEND: self.send_active,
+            Op.LOAD: self.load_active | filling,
+            Op.PASS: self.in_ldw | (blocked & pass_mask).any(),
+            Op.DRAIN: ~self.port.any() | unready | Mux(vd.rows, filling, overlap) | self.in_ldc,
+            Op.LDW: self.in_active | tile,
+            Op.LDC: self.in_active | ~self.drain_idle,
+        }
+        m.d.comb += clear.eq(~reduce(or_, (self.at[op] & wait for op, wait in waits.items())))
         return clear
-
-    def _fill_tiles(self, v):
-        tiles = self.params.tiles
-        return tile_range(v.d_tile, (v.d_span * v.d_copies)[: clog2(tiles + 1)], tiles)
 
     def _choose_port(self, m):
         """One-hot: the lowest drain port that can take the DRAIN; the kept one if a word was kept there."""
@@ -280,7 +222,7 @@ class Sequencer(wiring.Component):
     def _issue(self, m, issue):
         """Start bits of the units, and the tile vectors."""
         p, vp, vd = self.params, self.views[Op.PASS], self.views[Op.DRAIN]
-        at = {op: issue & (self.op == op) for op in Op}
+        at = {op: issue & here for op, here in self.at.items()}
         m.d.comb += [
             self.recv_go.eq(at[Op.RECV]),
             self.ldw_go.eq(at[Op.LDW]),
@@ -288,7 +230,7 @@ class Sequencer(wiring.Component):
             self.send_go.eq(at[Op.SEND]),
             self.load_go.eq(at[Op.LOAD]),
             self.drain_go.eq(self.port & at[Op.DRAIN].replicate(p.drain_ports)),
-            self.pass_go.eq(self.pass_mask & at[Op.PASS].replicate(p.tiles)),
+            self.pass_go.eq(self.now.pass_mask & at[Op.PASS].replicate(p.tiles)),
         ]
         self._command(m)
         filled = reduce(or_, (self.filled[k] for k in range(1 + p.drain_ports)))

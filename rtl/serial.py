@@ -1,21 +1,25 @@
 """A peripheral behind a serial line: a host drives the core without a bus and without a CPU."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .bridge import Bridge
 from .control import connect_control
 from .peripheral import Peripheral
+from .selftest import SelfTest, Step
 from .spec.link import IDLE_BITS
 from .spec.params import Params
 from .spec.regmap import BUS_ADDRESS_BITS
 from .uart import DIVISOR_BITS
 from .wishbone import WishboneSlave
+from .words import WORD
 
 
 class OnSerial(wiring.Component):
     """A core whose registers (rtl/spec/regmap.py, words 0..63 from address 0) are reached by rtl/spec/link.py.
+
+    With a `script` (rtl/selftest.py) that is carried out first, once after reset; the line is served when it is over.
 
     Addresses beyond are a bus error. Data goes through IN_DATA and OUT_DATA: there is no memory for DMA, which ends in
     faults READ and WRITE, and the stream ports are not connected.
@@ -25,10 +29,13 @@ class OnSerial(wiring.Component):
     divisor : In, clock cycles of a bit, at least 8
     rx, tx : the line
     irq, busy : Out, as of the peripheral
+    testing, passed, failed : Out, state of the self-test; without one it has passed
     """
 
-    def __init__(self, params: Params, idle_bits: int = IDLE_BITS):
-        self.idle_bits = idle_bits
+    def __init__(
+        self, params: Params, idle_bits: int = IDLE_BITS, script: list[Step] | None = None
+    ):
+        self.idle_bits, self.script = idle_bits, script
         self.peripheral = Peripheral(params)
         super().__init__(
             {
@@ -37,6 +44,9 @@ class OnSerial(wiring.Component):
                 "tx": Out(1, init=1),
                 "irq": Out(1),
                 "busy": Out(1),
+                "testing": Out(1),
+                "passed": Out(1, init=1),
+                "failed": Out(1),
             }
         )
 
@@ -44,26 +54,49 @@ class OnSerial(wiring.Component):
         m = Module()
         m.submodules.peripheral = peripheral = self.peripheral
         m.submodules.bridge = bridge = Bridge(self.idle_bits)
-        m.submodules.slave = slave = WishboneSlave()
-        connect_control(m, slave, peripheral)
         inside = bridge.adr[BUS_ADDRESS_BITS:] == 0
-        request = bridge.cyc & bridge.stb
+        asks = bridge.cyc & bridge.stb
+        bus = {"asks": asks & inside, "we": bridge.we, "adr": bridge.adr, "dat_w": bridge.dat_w}
+        served = 1
+        if self.script is not None:
+            m.submodules.test = test = SelfTest(self.script)
+            own = {"asks": test.cyc & test.stb, "we": test.we, "adr": test.adr, "dat_w": test.dat_w}
+            bus = {name: Mux(test.running, own[name], value) for name, value in bus.items()}
+            served = ~test.running
+            m.d.comb += [
+                self.testing.eq(test.running),
+                self.passed.eq(test.passed),
+                self.failed.eq(test.failed),
+            ]
+        ack, err, dat_r = self._transfers(m, **bus)
+        if self.script is not None:
+            m.d.comb += [test.ack.eq(ack), test.err.eq(err), test.dat_r.eq(dat_r)]
         m.d.comb += [
             bridge.divisor.eq(self.divisor),
             bridge.rx.eq(self.rx),
             self.tx.eq(bridge.tx),
             self.irq.eq(peripheral.irq),
             self.busy.eq(peripheral.busy),
-            slave.wb_cyc.eq(request & inside),
-            slave.wb_stb.eq(request & inside),
-            slave.wb_we.eq(bridge.we),
-            slave.wb_adr.eq(bridge.adr),
-            slave.wb_sel.eq(~0),
-            slave.wb_dat_w.eq(bridge.dat_w),
-            bridge.dat_r.eq(slave.wb_dat_r),
-            bridge.ack.eq(slave.wb_ack),
-            bridge.err.eq(slave.wb_err | (request & ~inside)),
+            bridge.dat_r.eq(dat_r),
+            bridge.ack.eq(ack & served),
+            bridge.err.eq((err | (asks & ~inside)) & served),
         ]
         # DMA: every transfer is answered with an error.
         m.d.sync += peripheral.dma_err.eq(peripheral.dma_cyc & peripheral.dma_stb)
         return m
+
+    def _transfers(self, m, asks, we, adr, dat_w):
+        """Registers on the way to the peripheral and back, for a short clock period. Returns ack, err, dat_r."""
+        m.submodules.slave = slave = WishboneSlave()
+        connect_control(m, slave, self.peripheral)
+        done, ack, err, dat_r = Signal(), Signal(), Signal(), Signal(WORD)
+        answered = slave.wb_cyc & (slave.wb_ack | slave.wb_err)
+        m.d.comb += [slave.wb_stb.eq(slave.wb_cyc), slave.wb_sel.eq(~0)]
+        m.d.sync += [ack.eq(slave.wb_ack), err.eq(slave.wb_err), dat_r.eq(slave.wb_dat_r)]
+        m.d.sync += done.eq(answered)
+        with m.If(answered):
+            m.d.sync += slave.wb_cyc.eq(0)
+        with m.Elif(~slave.wb_cyc & ~done):
+            m.d.sync += [slave.wb_cyc.eq(asks), slave.wb_we.eq(we)]
+            m.d.sync += [slave.wb_adr.eq(adr), slave.wb_dat_w.eq(dat_w)]
+        return ack, err, dat_r

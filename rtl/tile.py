@@ -1,6 +1,6 @@
 """A tile: one macro with its pass sequencer, its banks, and its place in the chain of partial sums."""
 
-from amaranth.hdl import Array, ClockSignal, Instance, Module, Mux, ResetSignal, Signal
+from amaranth.hdl import Array, ClockSignal, Const, Instance, Module, Mux, ResetSignal, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -135,27 +135,21 @@ class Tile(wiring.Component):
         p = self.params
         command = Signal(command_layout(p), reset_less=True)
         plane = Signal(index_bits(p.planes), reset_less=True)
-        clear, last = Signal(), Signal()
+        last = Signal()
         last_plane = plane == p.planes - 1
-        ports = {}
         if p.tree == "shared":
-            step = Signal(range(p.row_groups), reset_less=True)
-            offset = Signal(index_bits(p.row_groups), reset_less=True)
-            following = offset + command.stride
-            m.d.comb += [
-                clear.eq(command.first & (step == 0)),
-                last.eq(last_plane & (step + 1 == command.steps)),
-            ]
+            # The selects of the next step are ready before it begins: the array reads weights without a clock.
+            m.d.comb += last.eq(last_plane & (command.steps == 1))
             with m.If(self.running & last_plane):
-                m.d.sync += [
-                    step.eq(step + 1),
-                    offset.eq(Mux(following >= p.row_groups, following - p.row_groups, following)),
-                ]
-            with m.If(self.pass_start):
-                m.d.sync += [step.eq(0), offset.eq(0)]
-            ports = {"i_pass_sel": command.sel.as_value(), "i_pass_offset": offset}
+                m.d.sync += [command.steps.eq(command.steps - 1), command.first.eq(0)]
+                for h in range(p.col_groups):
+                    total = command.sel[h] + command.stride
+                    wrapped = Mux(total >= p.row_groups, total - p.row_groups, total)
+                    m.d.sync += command.sel[h].eq(wrapped)
+            ports = {"i_pass_sel": command.sel.as_value()}
+            ports["i_pass_offset"] = Const(0, index_bits(p.row_groups))
         else:
-            m.d.comb += [clear.eq(command.first), last.eq(last_plane)]
+            m.d.comb += last.eq(last_plane)
             ports = {"i_pass_rows": command.rows}
         m.d.comb += self.ready.eq(~self.running | last)
         with m.If(self.running):
@@ -168,7 +162,7 @@ class Tile(wiring.Component):
         return ports | {
             "i_pass_en": self.running,
             "i_pass_plane": plane,
-            "i_pass_clear": clear,
+            "i_pass_clear": command.first,
             "i_pass_bank": self.row_bank,
             "i_acc_bank": self.newest,
             "i_pass_mask": command.mask,

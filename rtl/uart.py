@@ -71,13 +71,17 @@ class Receiver(wiring.Component):
         line = Signal(init=1)
         m.submodules.synchronizer = FFSynchronizer(self.rx, line, init=1)
         count, bit = Signal(DIVISOR_BITS), Signal(range(FRAME_BITS))
-        votes, decide = Signal(2), Signal()
+        votes, decide, complete = Signal(2), Signal(), Signal()
         half, step = self.divisor >> 1, self.divisor >> 3
         vote = votes + line
         value = vote >= 2
         m.d.comb += [
             # A good stop bit ends half way: the next byte may begin early.
             decide.eq((count == half + step) | ((bit == FRAME_BITS - 1) & (count == half) & value)),
+        ]
+        # Registered: what a byte sets going is a long way.
+        m.d.sync += [
+            self.valid.eq(complete),
             self.framing.eq(~value),
             self.broken.eq(~value & (self.data == 0)),
         ]
@@ -97,7 +101,7 @@ class Receiver(wiring.Component):
                     with m.If((bit == 0) & value):
                         m.next = "idle"
                     with m.Elif(bit == FRAME_BITS - 1):
-                        m.d.comb += self.valid.eq(1)
+                        m.d.comb += complete.eq(1)
                         m.next = "idle"
                         with m.If(~value):
                             m.next = "low"

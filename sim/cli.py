@@ -20,6 +20,7 @@ examples:
   python -m sim run build/program --simulator icarus --front-door --dump waves.fst
   python -m sim run build/program --simulator iss --trace timeline.json
   python -m sim run build/program --simulator iss --cost digital-sram
+  python -m sim netlist build/program --family ice40
   python -m sim report build/program
   python -m sim verify build/gen
   python -m sim fuzz -n 20
@@ -39,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)
+    _add_netlist(commands)
     _add_report(commands)
     _add_verify(commands)
     _add_fuzz(commands)
@@ -66,6 +68,17 @@ def _add_run(commands) -> None:
     _add_cost(run, "energy and time by the prices of a table")
     run.add_argument("--json", action="store_true", help="print the extended report")
     run.set_defaults(run=_run)
+
+
+def _add_netlist(commands) -> None:
+    netlist = commands.add_parser(
+        "netlist", help="run a program directory on the post-synthesis netlist of its core"
+    )
+    netlist.add_argument("directory", metavar="DIR", help="program directory of `mapper compile`")
+    netlist.add_argument("--family", default="generic", help="generic (default), ice40, ecp5")
+    netlist.add_argument("--simulator", default="icarus", choices=SIMULATORS[1:])
+    netlist.add_argument("--json", action="store_true", help="print the extended report")
+    netlist.set_defaults(run=_netlist)
 
 
 def _add_report(commands) -> None:
@@ -149,6 +162,20 @@ def _run(args) -> int:
             trace=args.trace,
             prices=prices,
         )
+    return _outcome(args, outcome)
+
+
+def _netlist(args) -> int:
+    from mapper.program import load
+
+    from .netlist import netlist
+
+    texts = netlist(load(args.directory).params, args.family)
+    return _outcome(args, execute(args.directory, args.simulator, texts=texts))
+
+
+def _outcome(args, outcome) -> int:
+    """Print a run; the exit status."""
     if args.json:
         print((Path(args.directory) / "report.json").read_text(), end="")
     else:

@@ -109,6 +109,7 @@ def execute(
     dump: Path | None = None,
     trace: Path | None = None,
     prices: Table | None = None,
+    texts: dict[str, str] | None = None,
 ) -> Outcome:
     """Run a program directory and compare; the report in the directory is extended.
 
@@ -121,6 +122,7 @@ def execute(
     dump : file for the waves (.fst or .vcd), see sim/waves.py
     trace : file for the timeline of all units (JSON, see sim/timeline.py)
     prices : what events cost, see mapper/cost.py
+    texts : Verilog to simulate in the place of the generated one (sim/netlist.py); weights come through the stream
 
     Raises `ConfigError` if the directory is damaged, the simulator is missing, the prices are of other hardware, or
     the run fails.
@@ -141,9 +143,9 @@ def execute(
         raise ConfigError(f"program: stops with {reference.error.name} at pc {reference.pc}")
     outputs, cycles, busy = reference.outputs, reference.cycles, reference.busy
     if simulator != "iss":
-        front_door = front_door or view == "structural"
+        front_door = front_door or view == "structural" or texts is not None
         outputs, cycles, busy, wall = _on_rtl(
-            program, simulator, reference, stalls, front_door, view, dump
+            program, simulator, reference, stalls, front_door, view, dump, texts
         )
     checked, wrong, first = compare(program, outputs)
     if trace is not None:
@@ -161,7 +163,7 @@ def execute(
     return outcome
 
 
-def _on_rtl(program, simulator, reference, stalls, front_door, view, dump):
+def _on_rtl(program, simulator, reference, stalls, front_door, view, dump, texts):
     from . import runner  # cocotb and Amaranth are needed for RTL only
 
     with _files(program, front_door) as (code, boot, boot_inputs, weights):
@@ -178,6 +180,7 @@ def _on_rtl(program, simulator, reference, stalls, front_door, view, dump):
             timeout=2 * reference.cycles + 10_000,
             view=view,
             dump=dump,
+            texts=texts,
         )
     p, registers = program.params, result.registers
     if registers["ID"] != MAGIC or registers["CONFIG_HASH"] != p.config_hash:

@@ -319,4 +319,21 @@ PRESETS: dict[str, dict] = {
         "prog_depth": 4096,
     },
 }
+#: What fits the boards of gen/fpga/boards.py. One slot a word: lanes = granule.
+PRESETS["ulx3s"] = {
+    "rows": 16,
+    "cols": 16,
+    "granule": 4,
+    "lanes": 4,
+    "act_depth": 512,
+    "const_depth": 256,
+    "prog_depth": 256,
+    "stream_width": 32,
+}
+PRESETS["tangnano9k"] = PRESETS["ulx3s"] | {"rows": 4, "cols": 4, "act_depth": 256}
+PRESETS["icebreaker"] = PRESETS["tangnano9k"] | {
+    "act_depth": 128,
+    "const_depth": 128,
+    "prog_depth": 64,
+}
 PRESETS["chip-gpt2-medium"] = PRESETS["gpt2-medium"] | {"cores": 24}

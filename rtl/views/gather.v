@@ -1,4 +1,5 @@
-// Gathers the lanes of a drain step from the partial sums of all tiles. One register stage. A template: rtl/template.py.
+// Gathers the lanes of a drain step from the partial sums of all tiles and adds the bias of each, the low half of its
+// constant. One register stage. A template: rtl/template.py.
 // It walks over chunks of column groups: `blocks` chunks of a tile, then those of the tile `chain` further on, until
 // `span` tiles are behind it; what comes after is 0. A granule of lanes is a slot; after `slots` of them the next piece
 // begins, at the first tile again if `restart`, and a step that is not the `first` of its column goes on where the
@@ -29,6 +30,7 @@ module blockcim_gather #(
   input wire [COUNT-1:0] span,
   input wire [BLOCKS-1:0] blocks,
   input wire [SLOT-1:0] slots,
+  input wire [SLOTS*CHUNKS*SIZE*2-1:0] constants,
   output reg [SLOTS*CHUNKS*SIZE-1:0] lanes
 );
   /* verilator lint_off BLKSEQ */
@@ -44,6 +46,9 @@ module blockcim_gather #(
   reg [31:0] offset, sub, piece, slot, t;
   reg [SLOTS*CHUNKS*SIZE-1:0] next;
   integer s, c, i;
+`ifdef SYNTHESIS
+  reg [31:0] total;
+`endif
 
   initial begin
     lanes = 0;
@@ -94,10 +99,22 @@ module blockcim_gather #(
       // @each tiles@
       if (needed[@K@]) source[@K@] = sums@K@;
       // @end@
+`ifdef SYNTHESIS
+      // Whether a chunk is used is known last: both sums are made, and one is taken.
+      for (i = 0; i < SLOTS * CHUNKS; i = i + 1)
+        next[i*SIZE+:SIZE] = source[from[i]][at[i]*SIZE+:SIZE];
+      for (i = 0; i < SLOTS * CHUNKS * SIZE / 32; i = i + 1) begin
+        total = next[i*32+:32] + constants[i*64+:32];
+        lanes[i*32+:32] <= used[i*32/SIZE] ? total : constants[i*64+:32];
+      end
+`else
       /* verilator unroll_full */
       for (i = 0; i < SLOTS * CHUNKS; i = i + 1)
         next[i*SIZE+:SIZE] = used[i] ? source[from[i]][at[i]*SIZE+:SIZE] : {SIZE{1'b0}};
-      lanes <= next;
+      /* verilator unroll_full */
+      for (i = 0; i < SLOTS * CHUNKS * SIZE / 32; i = i + 1)
+        lanes[i*32+:32] <= next[i*32+:32] + constants[i*64+:32];
+`endif
     end
   /* verilator lint_on WIDTH */
   /* verilator lint_on BLKSEQ */

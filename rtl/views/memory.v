@@ -1,6 +1,7 @@
 // A synchronous memory: WRITES write ports and READS read ports. A word has PARTS
 // parts, each with its own write enable; all take the same data.
-// Read data comes one cycle after r_en and holds. Reading a word in the cycle it is written gives the old word.
+// Read data comes one cycle after r_en and holds. What a read of a word gives in the cycle that the word is written is
+// not used by anyone (no_rw_check: a synthesis tool need not build logic around its block RAM for it).
 // Starts as zeros. An ASIC flow puts its own RAM in the place of this module.
 module blockcim_memory #(
   parameter WIDTH = 8,
@@ -19,12 +20,14 @@ module blockcim_memory #(
   output reg [READS*WIDTH-1:0] r_data
 );
   localparam PART = WIDTH / PARTS;
-  reg [WIDTH-1:0] mem [0:DEPTH-1];
+  (* no_rw_check *) reg [WIDTH-1:0] mem [0:DEPTH-1];
 
   integer i;
   initial begin
     for (i = 0; i < DEPTH; i = i + 1) mem[i] = 0;
-    r_data = 0;
+`ifndef SYNTHESIS
+    r_data = 0;  // nobody looks before the first read; a block RAM would need a gate a bit for it
+`endif
   end
 
   genvar w, p, r;

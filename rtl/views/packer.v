@@ -1,5 +1,6 @@
 // Packs the elements of drain steps densely into buffer words; rtl/packer.py says what the ports mean.
-// Every slot is put whole where the elements before it end; the next one overwrites what was too much.
+// Every slot is put whole where the elements before it end; the next one overwrites what was too much. Synthesis chooses
+// element by element: the number of elements, which is known last, then passes the fewest gates.
 module blockcim_packer #(
   parameter LANES = 8,
   parameter ACT = 8,      // bits of an element
@@ -24,10 +25,14 @@ module blockcim_packer #(
   localparam SLOT = GRANULE * ACT;
 
   reg [WORD-1:0] rest;
-  reg [31:0] count;
+  reg [COUNT:0] count, fill, size;
   reg [2*WORD+SLOT-1:0] line;
-  reg [31:0] fill, left, size;
+  reg [19:0] left;
   reg full;
+`ifdef SYNTHESIS
+  reg [2*WORD+SLOT-1:0] moved;
+  integer e;
+`endif
   integer s;
 
   initial begin
@@ -39,20 +44,35 @@ module blockcim_packer #(
     s = 0;
     line = 0;
     fill = count;
-    left = {12'b0, limit};
+    left = limit;
     size = 0;
     full = 0;
+`ifdef SYNTHESIS
+    moved = 0;
+    e = 0;
+`endif
     if (valid) begin
       line[WORD-1:0] = rest;
       /* verilator unroll_full */
       for (s = 0; s < SLOTS; s = s + 1) begin
-        size = {{32-LEN{1'b0}}, lens[s*LEN+:LEN]};
-        if (size > left) size = left;
+        size = {{COUNT+1-LEN{1'b0}}, lens[s*LEN+:LEN]};
+        if ({{20-LEN{1'b0}}, lens[s*LEN+:LEN]} > left) size = left[COUNT:0];
+`ifdef SYNTHESIS
+        moved = {{2*WORD{1'b0}}, elements[s*SLOT+:SLOT]} << (fill * ACT);
+        for (e = 0; e < 2 * LANES + GRANULE; e = e + 1)
+          if (e >= fill) line[e*ACT+:ACT] = moved[e*ACT+:ACT];
+`else
         line[fill*ACT+:SLOT] = elements[s*SLOT+:SLOT];
+`endif
         fill = fill + size;
-        left = left - size;
+        left = left - {{19-COUNT{1'b0}}, size};
       end
+`ifdef SYNTHESIS
+      for (e = 0; e < 2 * LANES + GRANULE; e = e + 1)
+        if (e >= fill) line[e*ACT+:ACT] = 0;
+`else
       line[fill*ACT+:SLOT] = 0;
+`endif
       full = fill >= LANES;
     end
     size = fill - count;

@@ -1,9 +1,10 @@
-// Requantisation of all lanes of a drain (rtl/spec/numeric.py): y = clamp(((sum + bias) * mult + half) >> shift).
-// Two register stages: en1 takes sums and constants, en2 (one cycle later) makes the word. raw1 passes sum + bias
-// on; raw2 then puts part `sub2` of the lanes on the word as int32. Each granule of lanes is moved up by `off2` lanes
-// (what leaves it is lost), and `mask` has the first lens2[s] of them, moved likewise.
+// Requantisation of all lanes of a drain (rtl/spec/numeric.py): y = clamp((sum * mult + half) >> shift), the bias being in
+// the sum already. en0 takes the constants; a cycle later en1 takes the sums and multiplies; a cycle later en2 makes the
+// word. raw0 passes the sum on; raw2 then puts part `sub2` of the lanes on the word as int32. Each granule of lanes is
+// moved up by `off2` lanes (what leaves it is lost), and `mask` has the first lens2[s] of them, moved likewise.
 // One process with loops over lanes: small, idle at no cost in simulation, and the loops over arrays become vector
-// instructions, for which the sums are 64 bits wide there: 50 hold every value (rtl/spec/numeric.py).
+// instructions, for which the sums are 64 bits wide there: 50 hold every value (rtl/spec/numeric.py). Synthesis takes
+// the same function as gates that are few and fast: blockcim_product, blockcim_round.
 module blockcim_requantise #(
   parameter LANES = 8,
   parameter ACT = 8,      // bits of an activation
@@ -13,10 +14,11 @@ module blockcim_requantise #(
   parameter OFF = 2       // bits of off2
 ) (
   input wire clk,
-  input wire en1,
-  input wire raw1,
-  input wire [LANES*32-1:0] sums,
+  input wire en0,
+  input wire raw0,
   input wire [LANES*64-1:0] constants,
+  input wire en1,
+  input wire [LANES*32-1:0] sums,
   input wire en2,
   input wire raw2,
   input wire [SUB-1:0] sub2,
@@ -39,7 +41,8 @@ module blockcim_requantise #(
 
   (* mem2reg *) reg signed [31:0] total [0:LANES-1];
   (* mem2reg *) reg signed [16:0] mult [0:LANES-1];
-  (* mem2reg *) reg [31:0] shift [0:LANES-1];  // one less than the constant says, which is at least 1
+  (* mem2reg *) reg [31:0] shift1 [0:LANES-1];  // one less than the constant says, which is at least 1
+  (* mem2reg *) reg [31:0] shift [0:LANES-1];
   (* mem2reg *) reg [WIDE-1:0] product [0:LANES-1];
   (* mem2reg *) reg [WIDE-1:0] rounded [0:LANES-1];
   reg [LANES*ACT-1:0] next;
@@ -53,8 +56,26 @@ module blockcim_requantise #(
     for (i = 0; i < LANES; i = i + 1) begin
       product[i] = 0;
       shift[i] = 0;
+      shift1[i] = 0;
+      mult[i] = 0;
     end
   end
+
+`ifdef SYNTHESIS
+  wire [LANES*WIDE-1:0] products;
+  wire [LANES*ACT-1:0] clamped;
+  genvar l;
+  generate
+    for (l = 0; l < LANES; l = l + 1) begin : lane
+      blockcim_product multiply (
+        .sum(sums[l*32+:32]), .mult(mult[l][15:0]), .product(products[l*WIDE+:WIDE])
+      );
+      blockcim_round #(.ACT(ACT)) round (
+        .product(product[l]), .shift(shift[l][4:0]), .value(clamped[l*ACT+:ACT])
+      );
+    end
+  endgenerate
+`endif
 
   always @(posedge clk) begin
     if (en2) begin
@@ -63,6 +84,9 @@ module blockcim_requantise #(
         /* verilator unroll_full */
         for (i = 0; i < SHARE; i = i + 1) next[i*32+:32] = product[sub2*SHARE+i][31:0];
       end else begin
+`ifdef SYNTHESIS
+        next = clamped;
+`else
         /* verilator unroll_disable */
         for (i = 0; i < LANES; i = i + 1) begin
           // Arithmetic shift by one less (negative values are inverted before and after), plus one, shift by one: round
@@ -74,6 +98,7 @@ module blockcim_requantise #(
         end
         /* verilator unroll_full */
         for (i = 0; i < LANES; i = i + 1) next[i*ACT+:ACT] = rounded[i][ACT-1:0];
+`endif
       end
       /* verilator unroll_full */
       for (i = 0; i < LANES / GRANULE; i = i + 1) begin
@@ -86,15 +111,72 @@ module blockcim_requantise #(
       word <= next;
     end
     if (en1) begin
+`ifdef SYNTHESIS
+      for (i = 0; i < LANES; i = i + 1) product[i] = products[i*WIDE+:WIDE];
+`else
       /* verilator unroll_full */
-      for (i = 0; i < LANES; i = i + 1) begin
-        total[i] = sums[i*32+:32] + constants[i*64+:32];
-        mult[i] = raw1 ? 17'sd1 : {1'b0, constants[i*64+32+:16]};
-        shift[i] = constants[i*64+48+:5] - 1;
-      end
+      for (i = 0; i < LANES; i = i + 1) total[i] = sums[i*32+:32];
       /* verilator unroll_disable */
       for (i = 0; i < LANES; i = i + 1) product[i] = total[i] * mult[i];
+`endif
+      /* verilator unroll_disable */
+      for (i = 0; i < LANES; i = i + 1) shift[i] = shift1[i];
+    end
+    if (en0) begin
+      /* verilator unroll_full */
+      for (i = 0; i < LANES; i = i + 1) begin
+        mult[i] = raw0 ? 17'sd1 : {1'b0, constants[i*64+32+:16]};
+        shift1[i] = constants[i*64+48+:5] - 1;
+      end
     end
   end
   /* verilator lint_on BLKSEQ */
 endmodule
+
+`ifdef SYNTHESIS
+// int32 times 16 bits unsigned, by two unsigned products of 16 bits, which fit the multipliers of small FPGAs, and one
+// adder: the upper half of the sum is taken as unsigned too, which is 2^16 too much where it is negative.
+module blockcim_product (
+  input wire [31:0] sum,
+  input wire [15:0] mult,
+  output wire [49:0] product
+);
+  wire [31:0] low = sum[15:0] * mult;
+  wire [31:0] high = sum[31:16] * mult;
+  wire [17:0] excess = sum[31] ? -{2'b0, mult} : 18'd0;
+  assign product = {{2'b0, high} + {excess, low[31:16]}, low[15:0]};
+endmodule
+
+// clamp(((product >> shift) + 1) >> 1). Of the shifted product only ACT + 1 bits are made; bits that fall off above them
+// must all equal the sign, else the value is beyond the range.
+module blockcim_round #(
+  parameter ACT = 8
+) (
+  input wire [49:0] product,
+  input wire [4:0] shift,
+  output reg [ACT-1:0] value
+);
+  wire sign = product[49];
+  reg [ACT+31:0] left;
+  reg [31:0] above;
+  reg [ACT:0] up;
+  reg beyond;
+  integer k;
+
+  always @* begin
+    left = product[ACT+31:0];
+    beyond = product[49:ACT+32] != {18-ACT{sign}};
+    for (k = 4; k >= 0; k = k - 1) begin
+      // 2^(k+1) - 1 places can still be needed above the lowest ACT + 1, half of them if this bit does not shift.
+      above = ((left >> (ACT + (1 << k))) ^ {32{sign}}) & ((1 << (1 << k)) - 1);
+      if (shift[k]) left = left >> (1 << k);
+      else beyond = beyond | (above != 0);
+    end
+    beyond = beyond | (left[ACT] != sign);
+    up = left[ACT:0] + 1;
+    if (!sign && (beyond || up[ACT])) value = {1'b0, {ACT-1{1'b1}}};
+    else if (sign && beyond) value = {1'b1, {ACT-1{1'b0}}};
+    else value = up[ACT:1];
+  end
+endmodule
+`endif

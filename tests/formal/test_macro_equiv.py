@@ -156,9 +156,10 @@ def _no_clash(p: Params):
 def accumulators(p: Params, bank: int) -> dict:
     """Accumulators of a bank by (column group, column): yosys signals of the two views."""
     depth = 1 << clog2(p.granule)
+    name = "acc" if p.analog else "result"  # a digital column adds the sum of a step a cycle later
     return {
         (h, c): (
-            f"dut.structural.group{h}.column{c}.acc{bank}",
+            f"dut.structural.group{h}.column{c}.{name}{bank}",
             f"dut.behavioural.acc[{(bank * p.col_groups + h) * depth + c}][{p.acc_bits - 1}:0]",
         )
         for h, c in itertools.product(range(p.col_groups), range(p.granule))
