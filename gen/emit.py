@@ -33,6 +33,11 @@ _SINGLE = re.compile(r"^  always @\*\n    (\S.*;)$", re.MULTILINE)
 def component_verilog(component, name: str) -> str:
     """Verilog of one Amaranth component as module `name`; reproducible, without source paths."""
     text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+    return _triggered(text)
+
+
+def _triggered(text: str) -> str:
+    """Every `always @*` runs once at time 0."""
     # Icarus initialises declarations before any process waits: the trigger must change after that.
     text = _TRIGGER.sub(r"  reg \1 ;\n  initial \1 <= 0;", text)
     number = itertools.count()
