@@ -321,11 +321,11 @@ class Column(_Part):
         m.d.comb += new.eq(Mux(self.load, 0, Mux(self.acc_bank, accs[1], accs[0])) + self._step(m))
         for bank, acc in enumerate(accs):
             due = self.close & (self.acc_bank == bank)
-            # What the accumulator holds next: tests and proofs compare it with the other view's.
+            # What the accumulator holds next: proofs compare it with the other view's.
             result = Signal(signed(p.acc_bits), name=f"result{bank}")
             m.d.comb += result.eq(Mux(due, new, acc))
             with m.If(due):
-                m.d.sync += acc.eq(new)
+                m.d.sync += acc.eq(result)
         shown = Mux(self.drain_bank, accs[1], accs[0])
         m.d.comb += self.value.eq(Mux(self.close & (self.acc_bank == self.drain_bank), new, shown))
         return m
