@@ -1,5 +1,6 @@
 // Memory of the SoC: 32-bit words, bytes written one by one, two ports that both read and write, for block RAM.
-// Read data comes one cycle after `en` and holds; a word that is written in the same cycle is read as it was.
+// Read data comes one cycle after `en` and holds. What a port reads while a write goes to the same word, old or new, is
+// the block RAM's choice (no_rw_check: else synthesis would build it from registers).
 // Starts with the words of the file INIT ($readmemh), in simulation with those of +ram=FILE (binary, each word most
 // significant byte first), otherwise as zeros.
 module blockcim_ram #(
@@ -14,6 +15,7 @@ module blockcim_ram #(
   input wire [31:0] a_wdata, b_wdata,
   output reg [31:0] a_rdata, b_rdata
 );
+  (* no_rw_check *)
   reg [31:0] mem [0:WORDS-1];
 
   initial begin

