@@ -33,23 +33,23 @@ _SINGLE = re.compile(r"^  always @\*\n    (\S.*;)$", re.MULTILINE)
 def component_verilog(component, name: str) -> str:
     """Verilog of one Amaranth component as module `name`; reproducible, without source paths."""
     text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
-    return _triggered(text)
+    return triggered(text)
 
 
-def _triggered(text: str) -> str:
-    """Every `always @*` runs once at time 0."""
+def triggered(text: str) -> str:
+    """Verilog in which every `always @*` runs once at time 0, without which Icarus leaves constants undefined."""
     # Icarus initialises declarations before any process waits: the trigger must change after that.
     text = _TRIGGER.sub(r"  reg \1 ;\n  initial \1 <= 0;", text)
     number = itertools.count()
 
-    def triggered(match: re.Match) -> str:
+    def once_more(match: re.Match) -> str:
         once = f"\\$once${next(number)} "
         return (
             f"  reg {once};\n  initial {once}<= 0;\n"
             f"  always @* begin\n    if ({once}) begin end\n    {match[1]}\n  end"
         )
 
-    return _SINGLE.sub(triggered, text)
+    return _SINGLE.sub(once_more, text)
 
 
 #: Tops around one core, each in a file `blockcim_NAME.v`; `core` (or, with several cores, the chip) has none.
@@ -76,7 +76,7 @@ def emit(params: Params, view: str = "both", top: str = "core", **options) -> di
         "blockcim_tile.v": component_verilog(Tile(params), "blockcim_tile"),
     }
     if view in ("structural", "both"):
-        texts["blockcim_macro_structural.v"] = _triggered(structural_verilog(params))
+        texts["blockcim_macro_structural.v"] = triggered(structural_verilog(params))
     if view in ("behavioural", "both"):
         texts["blockcim_macro_behavioural.v"] = behavioural_verilog(params)
     texts["lint.vlt"] = (VIEWS / "lint.vlt").read_text()

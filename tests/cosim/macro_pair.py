@@ -2,10 +2,16 @@
 
 import re
 
+from gen.emit import triggered
 from rtl.macro import MODULE, behavioural_verilog, macro_inputs, q_bits, structural_verilog
 from rtl.spec.params import Params
 
-EMITTERS = {"behavioural": behavioural_verilog, "structural": structural_verilog}
+EMITTERS = {
+    "behavioural": behavioural_verilog,
+    "structural": lambda params, *rest, **named: triggered(
+        structural_verilog(params, *rest, **named)
+    ),
+}
 
 
 def _ports(params: Params, views) -> dict[str, tuple[str, int]]:
