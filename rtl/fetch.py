@@ -76,12 +76,14 @@ class Fetch(wiring.Component):
                 "now": Out(decoded_layout(p)),
             }
         )
+        # Of the instruction that leaves the memory: its place, whether it is in a loop, the first one of that loop.
+        self.pc = Signal(clog2(p.prog_depth) + 1)
+        self.in_loop, self.first = Signal(), Signal.like(self.pc)
 
     def elaborate(self, platform):
         m = Module()
         p = self.params
-        moves = Signal()
-        pc, after = Signal(clog2(p.prog_depth) + 1), Signal(clog2(p.prog_depth) + 1)
+        pc, after, moves = self.pc, Signal.like(self.pc), Signal()
         m.d.comb += moves.eq(self.advance | ~self.running)
         word = self._memory(m, moves, Mux(self.start | self.running, after, 0))
         with m.If(moves):
@@ -121,7 +123,7 @@ class Fetch(wiring.Component):
         """What comes `after` the instruction that leaves the memory; whether that one is in a loop."""
         p = self.params
         v = instr_view(Op.LOOP, p, word)
-        in_loop, first, last, left = Signal(), Signal.like(pc), Signal.like(pc), Signal(16)
+        in_loop, first, last, left = self.in_loop, self.first, Signal.like(pc), Signal(16)
         is_loop = v.op == Op.LOOP
         times = Mux(v.use_len, self.length, v.times)
         skipped = is_loop & v.use_len & (self.length == 0)

@@ -84,6 +84,11 @@ class Sequencer(wiring.Component):
                 "spans": In(data.ArrayLayout(span_layout(p), 3 + DRAIN_ENTRIES * p.drain_ports)),
             }
         )
+        self.filling, self.draining = Signal(p.tiles), Signal(p.tiles)
+        self.full1, self.full2 = Signal(p.tiles), Signal(p.tiles)
+        self.fetch = Fetch(p)
+        self.now = self.fetch.now
+        self.past = Signal(len(self.now.past) + 1)  # end of the buffer words that `now` accesses
 
     def elaborate(self, platform):
         m = Module()
@@ -137,11 +142,9 @@ class Sequencer(wiring.Component):
 
     def _fetch(self, m, issue):
         """The instruction that is to issue: `now`."""
-        m.submodules.fetch = fetch = Fetch(self.params)
+        m.submodules.fetch = fetch = self.fetch
         for name in ("start", "length", "prog_we", "prog_instr", "prog_part", "prog_data"):
             m.d.comb += getattr(fetch, name).eq(getattr(self, name))
-        self.now = fetch.now
-        self.past = Signal(len(self.now.past) + 1)
         m.d.comb += [
             fetch.running.eq(self.running),
             fetch.advance.eq(issue),
@@ -180,8 +183,6 @@ class Sequencer(wiring.Component):
     def _hazards(self, m):
         """Whether the units and tiles that the instruction needs are free."""
         p = self.params
-        self.filling, self.draining = Signal(p.tiles), Signal(p.tiles)
-        self.full1, self.full2 = Signal(p.tiles), Signal(p.tiles)
         clear, vp, vd = Signal(), self.views[Op.PASS], self.views[Op.DRAIN]
         pass_mask = self.now.pass_mask
         self.port = self._choose_port(m)

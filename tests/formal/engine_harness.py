@@ -6,7 +6,7 @@ Memories give any data in any cycle, so any program runs; tiles, and the data pa
 from functools import cache, reduce
 from operator import add, or_
 
-from amaranth.hdl import Signal
+from amaranth.hdl import Cat, Signal
 from amaranth.lib import data
 
 from gen.emit import component_verilog
@@ -15,7 +15,7 @@ from rtl.spec.isa import Error, Op
 from rtl.spec.params import Params
 from rtl.template import render
 from rtl.tile import Tile
-from tests.formal.bus_harness import check, past
+from tests.formal.bus_harness import assume, check, past
 
 #: No size is a power of two where it need not be: addresses can then be too large.
 PARAMS = Params(rows=6, cols=4, granule=2, lanes=4, tiles=3, act_depth=6, const_depth=5)
@@ -55,6 +55,25 @@ def checked(engine, *groups: str):
     return Engine(PARAMS)
 
 
+#: yosys commands that read the engine of a core, from engine.v, and free its outputs.
+ENGINE_COMMANDS = "read_verilog engine.v\nhierarchy -top proof\ncutpoint */t:blockcim_engine"
+
+
+def settled(core):
+    """A core of module `core` that asserts what its engine relies on: no start right after a run or a write.
+
+    The engine gives any outputs, by `ENGINE_COMMANDS`.
+    """
+
+    class Core(core.Core):
+        def _engine(self, m, control, length):
+            program, engine = super()._engine(m, control, length)
+            check(m, ~past(m, engine["running"] | program["prog_we"]), when=control["start"])
+            return program, engine
+
+    return Core(PARAMS)
+
+
 class Checks:
     """Properties of an engine, in the groups that `checked` names."""
 
@@ -65,7 +84,26 @@ class Checks:
         self.starts += [seq.drain_go.any(), seq.pass_go.any()]
         for group in self.GROUPS:
             getattr(self, group)(m, self.params)
+        self._fetched(m, self.params)
         return m
+
+    def _fetched(self, m, p):
+        """Instructions arrive decoded: what induction needs on the way from the memory to the issue.
+
+        A start waits a cycle after a run, as the core sees to (`settled`).
+        """
+        seq, fetch, now = self.seq, self.seq.fetch, self.seq.now
+        settling = past(m, seq.running)
+        assume(m, ~settling, when=seq.start)
+        decoded = {name: Signal(field.shape, name=f"known_{name}") for name, field in now.shape()}
+        for name in ("word", "pc", "in_loop"):
+            m.d.comb += decoded[name].eq(now[name])
+        m.d.comb += decoded["ran_out"].eq(now.pc == p.prog_depth)
+        fetch._decode(m, now.word, decoded)
+        check(m, now.as_value() == Cat(decoded.values()), when=seq.running)
+        check(m, (fetch.pc == 0) & ~fetch.in_loop, when=~seq.running & ~settling)
+        check(m, fetch.pc <= p.prog_depth, when=seq.running & ~now.ran_out)
+        check(m, fetch.first <= p.prog_depth, when=seq.running & ~now.ran_out & fetch.in_loop)
 
     def issue(self, m, p):
         """One unit at most starts, only one that is free, and only while the program runs."""
@@ -92,8 +130,7 @@ class Checks:
     def states(self, m, p):
         """The program counter, ends and errors of a program, results that wait in tiles."""
         seq = self.seq
-        check(m, seq.pc <= p.prog_depth)
-        check(m, seq.first <= p.prog_depth)
+        check(m, seq.pc <= p.prog_depth, when=seq.running)
         check(m, ~(seq.halted & seq.failed))
         check(m, seq.running, when=seq.halted | seq.failed)
         check(m, ~seq.running, when=past(m, seq.halted | seq.failed))

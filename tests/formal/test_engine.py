@@ -1,51 +1,69 @@
-"""Proof, for any program: nothing issues to a busy unit, every state is legal, every access is inside its memory."""
+"""Proof, for any program: nothing issues to a busy unit, every state is legal, every access is inside its memory.
+
+That the instructions are those of the program, in its order, is not proven here: memories give any data.
+"""
 
 import pytest
 
+import rtl.core
 import rtl.engine
-from tests.formal.engine_harness import PARAMS, checked, commands, files
-from tests.formal.proof import Refuted, planted, prove
+from gen.emit import component_verilog
+from tests.formal.engine_harness import ENGINE_COMMANDS, PARAMS, checked, commands, files, settled
+from tests.formal.proof import Refuted, changed, planted, prove
 
 pytestmark = pytest.mark.formal
 
 SEQUENCER = [("rtl.sequencer", "Sequencer"), ("rtl.engine", "Engine")]
-LEGAL = [("rtl.legal", "legality"), *SEQUENCER]
+FETCH = [("rtl.fetch", "Fetch"), *SEQUENCER]
+LEGAL = [("rtl.legal", "faults"), *FETCH]
+ISSUE = [("rtl.legal", "illegal"), *SEQUENCER]
 STREAM = [("rtl.stream", "StreamIn"), ("rtl.engine", "Engine")]
+#: Cycles after reset in which every bug shows.
+CYCLES = 8
 #: Bugs: the chain of modules that it is in, its text, replacement.
 BUGS = {
-    "send-while-sending": (SEQUENCER, "clear.eq(~self.send_active)", "clear.eq(1)"),
+    "send-while-sending": (SEQUENCER, "Op.SEND: self.send_active", "Op.SEND: 0"),
     "load-into-filling-tile": (
         SEQUENCER,
-        "clear.eq(~self.load_active & ((self.filling & self.fill_mask) == 0))",
-        "clear.eq(~self.load_active)",
+        "Op.LOAD: self.load_active | filling",
+        "Op.LOAD: self.load_active",
     ),
-    "weights-into-busy-tile": (SEQUENCER, "clear.eq(~self.in_active & ~tile)", "clear.eq(1)"),
-    "constants-under-drain": (SEQUENCER, "self.in_active & self.drain_idle", "self.in_active"),
+    "weights-into-busy-tile": (SEQUENCER, "Op.LDW: self.in_active | tile", "Op.LDW: 0"),
+    "constants-under-drain": (SEQUENCER, "self.in_active | ~self.drain_idle", "self.in_active"),
     "pass-before-ready": (SEQUENCER, "~self.ready\n", "(~self.ready & self.busy)\n"),
     "third-result": (SEQUENCER, "Mux(vp.first, self.full2,", "Mux(vp.first, 0,"),
-    "issue-after-error": (SEQUENCER, "with m.Elif(clear):", "with m.If(clear):"),
-    "runs-past-the-end": (SEQUENCER, "ran_out = self.pc == p.prog_depth", "ran_out = self.pc == 9"),
+    "issue-after-error": (SEQUENCER, "self.running & ~bad & ~halt", "self.running & ~halt"),
+    "runs-past-the-end": (FETCH, 'ran_out"].eq(pc == p.prog_depth)', 'ran_out"].eq(0)'),
+    "skips-past-the-end": (FETCH, "Mux(end > p.prog_depth, p.prog_depth, end)", "end"),
+    "loop-of-the-last-run": (FETCH, "in_loop.eq(0)", "in_loop.eq(in_loop)"),
+    "first-not-decoded": (
+        FETCH,
+        "moves.eq(self.advance | ~self.running)",
+        "moves.eq(self.advance)",
+    ),
+    "long-load-issues": (ISSUE, "in_loop | address | misfit(found, p)", "in_loop | address"),
     "result-from-nowhere": (SEQUENCER, "(kept1 & opened)", "opened"),
     "one-word-too-many": (
-        LEGAL,
-        "[field.eq(v.words == 0), address.eq(ea + v.words > p.act_depth)]",
-        "[field.eq(v.words == 0), address.eq(ea + v.words > p.act_depth + 1)]",
+        SEQUENCER,
+        "(self.past > p.act_depth)",
+        "(self.past > p.act_depth + 1)",
     ),
     "drain-anywhere": (
-        LEGAL,
-        "address.eq(~v.rows & (ea + v.words > p.act_depth))",
-        "address.eq(0)",
+        FETCH,
+        "~v.rows if access == Op.DRAIN else 1",
+        "0 if access == Op.DRAIN else 1",
     ),
     "weights-past-last-row": (LEGAL, "(v.row + v.rows > p.rows)", "(v.row > p.rows)"),
     "weights-of-no-tile": (LEGAL, "tile.eq(v.tile >= p.tiles)\n", "tile.eq(0)\n"),
-    "constants-past-end": (LEGAL, "const.eq(v.const + v.words > p.const_depth)", "const.eq(0)"),
+    "constants-past-end": (LEGAL, 'const.eq(v["const"] + v.words > p.const_depth)', "const.eq(0)"),
     "rows-never-end": (STREAM, "done = last_part & last_group & (rows == 1)", "done = Signal()"),
 }
 
 
-def run(engine, directory) -> None:
+def run(engine, directory, steps: int, *, induction: bool) -> None:
     checks = checked(engine, "issue", "states", "accesses")
-    prove(checks, directory, 2, extra=commands(PARAMS), files=files(PARAMS))
+    extra, texts = commands(PARAMS), files(PARAMS)
+    prove(checks, directory, steps, induction=induction, extra=extra, files=texts)
 
 
 @pytest.fixture(autouse=True)
@@ -54,11 +72,27 @@ def yosys():
 
 
 def test_holds(tmp_path):
-    run(rtl.engine, tmp_path)
+    run(rtl.engine, tmp_path, 2, induction=True)
 
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_planted_bug_is_found(bug, tmp_path):
     chain, before, after = BUGS[bug]
     with pytest.raises(Refuted):
-        run(planted(chain, before, after), tmp_path)
+        run(planted(chain, before, after), tmp_path, CYCLES, induction=False)
+
+
+def run_core(core, directory, steps: int, *, induction: bool) -> None:
+    texts = {"engine.v": component_verilog(rtl.engine.Engine(PARAMS), "blockcim_engine")}
+    checks = settled(core)
+    prove(checks, directory, steps, induction=induction, extra=ENGINE_COMMANDS, files=texts)
+
+
+def test_core_starts_settled(tmp_path):
+    run_core(rtl.core, tmp_path, 2, induction=True)
+
+
+def test_core_that_starts_at_once_is_found(tmp_path):
+    bad = changed("rtl.core", ("(asked | waiting) & ~settling)", "asked | waiting)"))
+    with pytest.raises(Refuted):
+        run_core(bad, tmp_path, CYCLES, induction=False)
