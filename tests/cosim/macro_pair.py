@@ -8,9 +8,7 @@ from rtl.spec.params import Params
 
 EMITTERS = {
     "behavioural": behavioural_verilog,
-    "structural": lambda params, *rest, **named: triggered(
-        structural_verilog(params, *rest, **named)
-    ),
+    "structural": lambda params: triggered(structural_verilog(params)),
 }
 
 
