@@ -67,7 +67,7 @@ def prove(
     if done.returncode:
         if "proof did fail" in log or "did not" in log:
             raise Refuted(log)
-        raise RuntimeError(log)
+        raise RuntimeError(f"yosys ended with {done.returncode}\n{log}")
 
 
 def planted(chain: list[tuple[str, str]], before: str, after: str) -> types.ModuleType:
