@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from mapper import layercost, models, study
@@ -71,7 +72,7 @@ def test_failures_are_one_line(small, monkeypatch):
         ConfigError, match=r"^small layer 0 on spice: simulator: 'spice' is not one"
     ):
         simulate(made, "spice")
-    made.weights = -made.weights
+    made.constants = made.constants ^ np.uint64(1 << 20)  # of the bias
     with pytest.raises(
         ConfigError, match=r"^small layer 0 on iss: first difference: token 0"
     ) as error:

@@ -194,7 +194,7 @@ def gone(pids):
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at processes in /proc")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_cut_short_and_started_again_nothing_is_computed_twice(tmp_path, capsys, how):
-    process, _ = begin(tmp_path)
+    process, _ = begin(tmp_path, "--workers", "1")  # slow enough to be cut short
     children = workers_of(process.pid)
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
