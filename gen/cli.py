@@ -37,10 +37,11 @@ a FuseSoC core (blockcim.core) with a self-test, params.toml and manifest.json.
 """
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Errors in one line, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
+        """Raise `ConfigError`."""
         raise ConfigError(message)
 
 
@@ -50,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         f"  {name:<13}{', '.join(f'{k}={v}' for k, v in changes.items()) or 'the defaults'}"
         for name, changes in PRESETS.items()
     )
-    result = _Parser(
+    result = Parser(
         prog="python -m gen",
         description="Generate the hardware of one configuration.",
         epilog=_EPILOG.format(presets=presets),

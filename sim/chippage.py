@@ -41,10 +41,7 @@ def write(directory: str | Path, output: Path, prices: str | None = None) -> Non
     made.report |= {"events": events.as_dict(), "cost": cost.as_dict()}
     report, tokens = made.report, made.report["tokens"]
     title = f"{report['model']}, {report['cores']} cores, {report['policy']}, {report['strategy']}"
-    if report.get("synthetic"):
-        title += " (synthetic weights)"
     parts = [
-        f"<h1>{escape(title)}</h1>",
         "<h2>Numbers</h2>",
         numbers_part(report),
         f"<p>{escape(report['host'])}.</p>",
@@ -60,7 +57,7 @@ def write(directory: str | Path, output: Path, prices: str | None = None) -> Non
         "<h2>Hardware of a core</h2>",
         rows_table(list(report["params"].items())),
     ]
-    write_text(output, document(title, parts))
+    write_text(output, document(title, report, parts))
     program_files.write_report(report, directory)
 
 

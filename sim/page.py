@@ -107,10 +107,7 @@ def page(program: Program, result: Result, cost: Cost, table: Table) -> str:
     report = program.report
     spans, tokens = result.spans, report["tokens"]
     title = f"{report['model']} layer {report['layer']}, {report['policy']}, {report['strategy']}"
-    if report.get("synthetic"):
-        title += " (synthetic weights)"
     parts = [
-        f"<h1>{escape(title)}</h1>",
         "<h2>Numbers</h2>",
         numbers_part(report),
         "<h2>What a token asks of each resource</h2>",
@@ -126,11 +123,14 @@ def page(program: Program, result: Result, cost: Cost, table: Table) -> str:
         "<h2>Hardware</h2>",
         rows_table([(name, value) for name, value in report["params"].items()]),
     ]
-    return document(title, parts)
+    return document(title, report, parts)
 
 
-def document(title: str, parts: Sequence[str]) -> str:
-    """HTML of a page with that title and these parts of a body."""
+def document(title: str, report: dict, parts: Sequence[str]) -> str:
+    """HTML of a page about a report: its title, which says where weights are synthetic, and these parts of a body."""
+    if report.get("synthetic"):
+        title += " (synthetic weights)"
+    parts = [f"<h1>{escape(title)}</h1>", *parts]
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
     return (
         f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'

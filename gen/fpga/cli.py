@@ -4,8 +4,8 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import NoReturn
 
+from gen.cli import Parser
 from gen.fpga.boards import BOARDS, find
 from rtl.spec.params import ConfigError, Params
 
@@ -23,20 +23,13 @@ GOWIN_PACK name other tools. Exit status: 0, 1 when a tool fails or the clock is
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Errors in one line, without the usage text."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(message)
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     boards = "\n".join(
         f"  {name:<12}{b.title}; devices {', '.join(b.platforms)}; {b.mhz:g} MHz"
         for name, b in BOARDS.items()
     )
-    result = _Parser(
+    result = Parser(
         prog="python -m gen.fpga",
         description="Build a bitstream: one core behind a serial line, with a self-test at power-up.",
         epilog=_EPILOG.format(boards=boards),
