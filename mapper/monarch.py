@@ -63,19 +63,25 @@ class MonarchLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """y (..., n_out) of x (..., n_in)."""
-        p = self.pattern
-        flat = x.reshape(-1, p.n_in)
+        p, dtype = self.pattern, _dtype(x)
+        flat = x.reshape(-1, p.n_in).to(dtype)
         if p.k * p.p != p.n_in:
             flat = nn.functional.pad(flat, (0, p.k * p.p - p.n_in))
-        y = _Product.apply(flat, self.R, self.L, p)[:, : p.n_out]
+        y = _Product.apply(flat, self.R.to(dtype), self.L.to(dtype), p)[:, : p.n_out]
         if self.bias is not None:
-            y = y + self.bias
+            y = y + self.bias.to(dtype)
         return y.reshape(*x.shape[:-1], p.n_out)
 
     def extra_repr(self) -> str:
         """What `print` shows."""
         p = self.pattern
         return f"n_in={p.n_in}, n_out={p.n_out}, k={p.k}, l={p.l}, rank={p.rank}"
+
+
+def _dtype(x: Tensor) -> torch.dtype:
+    """What a product with x is computed in: as in `torch.nn.Linear`, autocast decides where it is on."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 class _Product(torch.autograd.Function):

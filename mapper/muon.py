@@ -16,14 +16,14 @@ ITERATIONS = 5
 def orthogonalised(blocks: Tensor) -> Tensor:
     """Blocks (k, m, n) with the same singular vectors and singular values of about 1; zero blocks stay zero."""
     a, b, c = COEFFICIENTS
-    x = blocks / (torch.linalg.matrix_norm(blocks, keepdim=True) + 1e-12)
+    x = (blocks / (torch.linalg.matrix_norm(blocks, keepdim=True) + 1e-12)).bfloat16()
     tall = x.shape[-2] > x.shape[-1]
     if tall:
         x = x.mT
     for _ in range(ITERATIONS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if tall else x
+    return (x.mT if tall else x).to(blocks.dtype)
 
 
 class BlockMuon(torch.optim.Optimizer):
