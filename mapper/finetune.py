@@ -26,6 +26,7 @@ from .interrupt import undisturbed
 from .monarch import MonarchLinear
 from .muon import BlockMuon
 from .objective import Language, Similarity, digest
+from .precision import product_dtype
 from .progress import pace
 from .surgery import Batch, Call, forward, rows
 
@@ -205,10 +206,11 @@ class _Run:
                 group["lr"] = self.recipe.rate * warm * (1 + math.cos(math.pi * share)) / 2
             optimiser.zero_grad()
         batch, wanted = next(self.data)
-        # Parameters and optimiser stay float32; products in bfloat16 take half the time. Rounded values (`qat`) are
-        # multiples of steps that bfloat16 would round once more.
+        # Rounded values (`qat`) are multiples of steps that bfloat16 would round once more; attention in bfloat16 is
+        # slow on CPUs but as plain products.
+        fast = product_dtype(self.device)
         with (
-            torch.autocast(self.device, torch.bfloat16, enabled=self.entry is None),
+            torch.autocast(self.device, fast, enabled=fast.itemsize < 4 and self.entry is None),
             sdpa_kernel(SDPBackend.MATH),
         ):
             if share < self.recipe.layerwise:

@@ -8,6 +8,8 @@ are about equal, so the badly scaled directions of a projection learn as fast as
 import torch
 from torch import Tensor, nn
 
+from .precision import product_dtype
+
 #: Quintic Newton-Schulz iteration that sends singular values near 1; coefficients from the source above.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
@@ -16,7 +18,8 @@ ITERATIONS = 5
 def orthogonalised(blocks: Tensor) -> Tensor:
     """Blocks (k, m, n) with the same singular vectors and singular values of about 1; zero blocks stay zero."""
     a, b, c = COEFFICIENTS
-    x = (blocks / (torch.linalg.matrix_norm(blocks, keepdim=True) + 1e-12)).bfloat16()
+    x = blocks / (torch.linalg.matrix_norm(blocks, keepdim=True) + 1e-12)
+    x = x.to(product_dtype(blocks.device.type))  # as in the source
     tall = x.shape[-2] > x.shape[-1]
     if tall:
         x = x.mT

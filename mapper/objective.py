@@ -151,7 +151,7 @@ class Language:
 
     def output(self, module: nn.Module, batch: Batch) -> Tensor:
         """Log-probabilities (N, T, vocabulary)."""
-        return forward(module, batch).logits.log_softmax(-1)
+        return forward(module, batch).logits.float().log_softmax(-1)
 
     def loss(self, got: Tensor, wanted: Tensor) -> Tensor:
         """Kullback-Leibler divergence from the dense network's distributions, nats a token."""

@@ -1,5 +1,7 @@
 """MonarchLinear: the function of the contract, its gradients, its data types."""
 
+import copy
+
 import pytest
 import torch
 
@@ -54,6 +56,24 @@ def test_data_types(dtype, tolerance):
     assert y.dtype == dtype and layer.bias is None
     exact = layer.monarch().forward(x.double())
     assert torch.linalg.norm(y.double() - exact) <= tolerance * torch.linalg.norm(exact)
+
+
+def test_autocast_rounds_products_and_not_parameters():
+    torch.manual_seed(3)
+    layer = MonarchLinear(SHAPES["rank"])
+    x = torch.randn(16, layer.pattern.n_in, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    assert y.dtype == torch.bfloat16
+    assert torch.equal(y, copy.deepcopy(layer).bfloat16()(x.bfloat16()))
+    y.float().square().sum().backward()
+    rough = [value.grad for value in (x, *layer.parameters())]
+    x.grad = None
+    layer.zero_grad()
+    layer(x).square().sum().backward()
+    for got, exact in zip(rough, (x.grad, *(v.grad for v in layer.parameters())), strict=True):
+        assert got.dtype == torch.float32
+        assert torch.linalg.norm(got - exact) <= 0.05 * torch.linalg.norm(exact)
 
 
 def test_outputs_keep_the_variance_of_the_inputs():

@@ -121,6 +121,8 @@ def test_every_window_once_an_epoch(architecture):
         logits = module(batch["input_ids"]).logits[:, at]
         torch.testing.assert_close(wanted, logits.log_softmax(-1), atol=5e-3, rtol=1e-3)
         assert made.loss(made.output(module, batch), wanted) < 1e-5
+        with torch.autocast("cpu", torch.bfloat16):
+            assert made.output(module, batch).dtype == torch.float32
     assert len({tuple(b["logits_to_keep"].tolist()) for b, _ in found}) > 1
     again = [b["input_ids"].tolist() for b, _ in made.epoch(module, 1)]
     other = [b["input_ids"].tolist() for b, _ in made.epoch(module, 2)]
