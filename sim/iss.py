@@ -5,7 +5,6 @@ hardware guarantee; `mapper.cycles.CycleModel` says when each of them issues.
 """
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 
@@ -16,6 +15,8 @@ from mapper.program import pack_elements
 from rtl.spec.isa import Error, Instr, Op, decode
 from rtl.spec.numeric import signed_range
 from rtl.spec.params import ConfigError, Params
+
+from .slots import Landing, drain_landing, drain_plan, load_landing, load_slots
 
 
 @dataclass
@@ -272,26 +273,20 @@ class Iss:
         flat = self.buffer[ea : ea + f["words"]].reshape(-1)[f["skip"] :]
         self.events.buffer_reads += f["words"]
         slots = load_slots(p.granule, f["elems"], f["parts"], f["tail"])
-        part = slots.part - f["part_lo"]
-        chosen = (slots.part >= f["part_lo"]) & (part < f["part_n"])
         values = flat[np.minimum(slots.start[:, None] + np.arange(p.granule), len(flat) - 1)]
-        self._fill(f, slots.slice, part, chosen, values, np.zeros_like(part), slots.size)
+        self._fill(f, load_landing(f, p), values)
 
-    def _fill(self, f, n, part, chosen, values, first, size) -> None:
-        """Write slots to row registers: element e of a slot to first + e, for e < size."""
-        p = self.p
-        place = f["d_m0"] + n
-        offset = place // f["d_blocks"] * f["d_tstride"] + part * f["d_tpart"]
-        group = f["d_row"] + place % f["d_blocks"] + part * f["d_rpart"]
-        keep = chosen & (offset < f["d_span"]) & (group < p.row_groups)
-        offset, group, values = offset[keep], group[keep], values[keep]
-        first, size = first[keep][:, None], size[keep][:, None]
-        element = first + np.arange(p.granule)
-        inside = (np.arange(p.granule) < size) & (element < p.granule)
-        groups = np.broadcast_to(group[:, None], inside.shape)[inside]
+    def _fill(self, f: dict, landing: Landing, values: np.ndarray) -> None:
+        """Write slots to row registers; values (slots, granule)."""
+        keep = landing.keep
+        if not keep.all():
+            landing, values = Landing(*(each[keep] for each in landing)), values[keep]
+        element = landing.first[:, None] + np.arange(self.p.granule)
+        inside = (np.arange(self.p.granule) < landing.size[:, None]) & (element < self.p.granule)
+        groups = np.broadcast_to(landing.group[:, None], inside.shape)[inside]
         elements, written = element[inside], values[inside]
         for copy in range(f["d_copies"]):
-            tile = (f["d_tile"] + offset + copy * f["d_span"]) % p.tiles
+            tile = (f["d_tile"] + landing.offset + copy * f["d_span"]) % self.p.tiles
             tiles = np.broadcast_to(tile[:, None], inside.shape)[inside]
             self.rows[1 - self.row_bank[tiles], tiles, groups, elements] = written
         self.events.row_writes += f["d_copies"] * written.size
@@ -394,21 +389,8 @@ class Iss:
             low, high = signed_range(p.act_bits)
             elements = np.clip(scaled, low, high).astype(np.int8)[..., None]
         if f["rows"]:
-            valid = plan.valid.any(axis=2)
-            n = np.maximum(plan.column[:, :, 0], 0)
-            part = f["d_part"] + plan.slot
-            size = plan.valid.sum(axis=2)
-            slots = elements.reshape(-1, p.slots, p.granule)
-            first = np.full(n.size, f["d_off"])
-            self._fill(
-                f,
-                n.reshape(-1),
-                part.reshape(-1),
-                valid.reshape(-1),
-                slots.reshape(-1, p.granule),
-                first,
-                size.reshape(-1),
-            )
+            slots = elements.reshape(-1, p.granule)
+            self._fill(f, drain_landing(f, plan, p), slots)
         else:
             packed = elements.reshape(*plan.valid.shape, -1)[plan.valid].reshape(-1)
             self._write(f, ea, packed)
@@ -469,51 +451,3 @@ class Iss:
             group, row = divmod(f["row"] + i, p.granule)
             self.weights[f["tile"], group, :, row, :] = value[i]
         self.events.weight_writes += value.size
-
-
-@dataclass(frozen=True)
-class LoadSlots:
-    """Slots of a LOAD, in order: slice and part number, first element, elements; int64 arrays."""
-
-    slice: np.ndarray
-    part: np.ndarray
-    start: np.ndarray
-    size: np.ndarray
-
-
-@lru_cache(maxsize=1024)
-def load_slots(granule: int, elems: int, parts: int, tail: int) -> LoadSlots:
-    """Cut `elems` elements into slices of `parts` parts, the last of `tail` elements."""
-    per_slice = (parts - 1) * granule + tail
-    slices = -(-elems // per_slice)
-    part = np.tile(np.arange(parts), slices)
-    number = np.repeat(np.arange(slices), parts)
-    start = number * per_slice + part * granule
-    size = np.clip(np.minimum(np.where(part == parts - 1, tail, granule), elems - start), 0, None)
-    used = size > 0
-    return LoadSlots(number[used], part[used], start[used], size[used])
-
-
-@dataclass(frozen=True)
-class DrainPlan:
-    """Lanes of a drain: column (from the first), block, validity, each (steps, slots, granule); slot of its column."""
-
-    column: np.ndarray
-    block: np.ndarray
-    valid: np.ndarray
-    slot: np.ndarray
-
-
-@lru_cache(maxsize=1024)
-def drain_plan(params, count, columns, slots, pieces, steps) -> DrainPlan:
-    """Which column of which block each lane of each step carries."""
-    s_count, b = params.slots, params.granule
-    first = np.repeat(np.arange(0, columns, pieces), steps)[:, None]
-    step = np.tile(np.arange(steps), -(-columns // pieces))[:, None]
-    piece, slot = np.divmod(np.arange(s_count)[None], slots)
-    column = first + piece
-    block = (step * s_count + slot)[:, :, None] * b + np.arange(b)
-    used = (piece < pieces) & (column < columns)
-    valid = used[:, :, None] & (block < count)
-    column = np.minimum(np.broadcast_to(column[:, :, None], block.shape), columns - 1)
-    return DrainPlan(column, block, valid, step * s_count + slot)

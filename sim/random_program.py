@@ -16,6 +16,8 @@ from rtl.spec.isa import Instr, Op, encode, make, offsets
 from rtl.spec.numeric import pack_const
 from rtl.spec.params import Params
 
+from .slots import clashes
+
 
 @dataclass
 class RandomProgram:
@@ -47,8 +49,23 @@ class _Generator:
         self.results = [0] * params.tiles
         self.kept = False
 
-    def emit(self, op: Op, **fields) -> None:
+    def emit(self, op: Op, **fields) -> bool:
         self.program.append(make(op, **fields))
+        return True
+
+    def fill(self, op: Op, **given) -> bool:
+        """Emit a fill to a random destination; whether one was found where its slots do not clash."""
+        for _ in range(20):
+            fields = given | self.destination()
+            if op == Op.DRAIN:
+                fields |= {
+                    "d_part": self.r.choice([0, 0, 1]),
+                    "d_off": self.r.choice([0, self.r.randrange(self.p.granule)]),
+                }
+            if not clashes(make(op, **fields), self.p):
+                self.emit(op, **fields)
+                return True
+        return False
 
     def stream(self, words: int) -> None:
         low = -(1 << (self.p.act_bits - 1))
@@ -115,7 +132,7 @@ class _Generator:
             skip, low = 0, (words - 1) * p.lanes + 1
             high = words * p.lanes
         parts = r.randint(1, 3)
-        self.emit(
+        self.fill(
             Op.LOAD,
             **fields,
             skip=skip,
@@ -124,7 +141,6 @@ class _Generator:
             tail=r.choice([p.granule, r.randint(1, p.granule)]),
             part_lo=r.choice([0, 0, r.randrange(parts)]),
             part_n=r.randint(1, parts),
-            **self.destination(),
         )
 
     def tiles(self, tile: int, span: int) -> list[int]:
@@ -162,8 +178,6 @@ class _Generator:
         if any(self.results[t] == 0 for t in touched):
             return
         release = int(r.random() < 0.7)
-        for t in touched:
-            self.results[t] -= release
         per_tile = p.col_groups // p.drain_chunk
         blocks = r.randint(1, per_tile)
         size = blocks * p.drain_chunk
@@ -177,11 +191,6 @@ class _Generator:
         fields = {}
         if rows:
             raw = 0
-            fields = self.destination()
-            fields |= {
-                "d_part": r.choice([0, 0, 1]),
-                "d_off": r.choice([0, r.randrange(p.granule)]),
-            }
         else:
             keep = int(r.random() < 0.2)
             fields = self.address(12) | {
@@ -192,7 +201,8 @@ class _Generator:
         constants = -(-columns // pieces) * steps
         if constants > p.const_depth:
             return
-        self.emit(
+        emit = self.fill if rows else self.emit
+        done = emit(
             Op.DRAIN,
             tile=tile,
             groups=groups,
@@ -211,6 +221,9 @@ class _Generator:
             rows=rows,
             **fields,
         )
+        if done:
+            for t in touched:
+                self.results[t] -= release
 
     def recv(self) -> None:
         fields = self.address()

@@ -125,7 +125,8 @@ def _address(unit: str) -> tuple[Field, ...]:
 #: Where a fill lands: slice n, part i goes to tile
 #: (d_tile + ((d_m0 + n) // d_blocks) * d_tstride + i * d_tpart) modulo tiles,
 #: row group d_row + (d_m0 + n) % d_blocks + i * d_rpart,
-#: in each of d_copies copies, d_span tiles apart.
+#: in each of d_copies copies, d_span tiles apart. Slots that pass in one cycle must not land on one element: what it
+#: holds then is not defined, and nothing checks it (`sim.slots.clashes` tells).
 _FILL = (
     Field("d_tile", _tile, "first tile of the destination"),
     Field("d_span", _tiles, "tiles that one copy covers, at least 1; slots beyond are dropped"),

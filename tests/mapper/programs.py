@@ -8,6 +8,7 @@ from rtl.spec.numeric import signed_range
 from rtl.spec.params import Params
 from sim.golden import run_matrix
 from sim.iss import Iss
+from sim.slots import clashes
 
 
 def factor(rng: np.random.Generator, shape: tuple[int, int, int], params: Params, bias: bool):
@@ -51,6 +52,8 @@ def workload(rng, params, segments: dict[str, list[Matrix]], tokens=1, barrier=(
 def run(program: Program) -> int:
     """Run on the ISS, compare every output packet with the golden model; the cycles."""
     params = program.params
+    bad = next((i for i in program.instructions if clashes(i, params)), None)
+    assert bad is None, f"slots clash: {bad}"
     iss = Iss(params, program.weights, program.constants)
     result = iss.run(program.words, program.inputs, program.after)
     assert result.error == 0, f"{result.error.name} at pc {result.pc}"
