@@ -26,7 +26,7 @@ from .interrupt import undisturbed
 from .monarch import MonarchLinear
 from .muon import BlockMuon
 from .objective import Language, Similarity, digest
-from .precision import product_dtype
+from .precision import products
 from .progress import pace
 from .surgery import Batch, Call, forward, rows
 
@@ -208,11 +208,7 @@ class _Run:
         batch, wanted = next(self.data)
         # Rounded values (`qat`) are multiples of steps that bfloat16 would round once more; attention in bfloat16 is
         # slow on CPUs but as plain products.
-        fast = product_dtype(self.device)
-        with (
-            torch.autocast(self.device, fast, enabled=fast.itemsize < 4 and self.entry is None),
-            sdpa_kernel(SDPBackend.MATH),
-        ):
+        with products(self.device, self.entry is None), sdpa_kernel(SDPBackend.MATH):
             if share < self.recipe.layerwise:
                 loss = self._layerwise(batch)
             else:

@@ -14,7 +14,8 @@ from torch.nn import functional
 from rtl.spec.params import ConfigError
 
 from .architectures import LM_HEAD
-from .surgery import Batch, forward, inputs
+from .precision import products
+from .surgery import Batch, forward
 
 #: Weight of the errors of pairwise similarities beside those of the embeddings themselves.
 PAIRS = 5.0
@@ -166,10 +167,10 @@ class Language:
         Distributions would be too large to keep; hidden states fit in float16.
         """
         self._windows = self.windows(pieces)
-        head, kept = dense.get_submodule(LM_HEAD), []
+        kept = []
         for ids in self._windows.split(self.batch_windows):
-            batch = self._batch(ids)
-            kept.append(inputs(head, lambda b=batch: forward(dense, b)).half())
+            with products(ids.device.type):
+                kept.append(forward(dense.base_model, self._batch(ids)).last_hidden_state.half())
             progress(len(pieces) * len(ids) // len(self._windows))
         self._hidden = torch.cat(kept)
 

@@ -10,3 +10,9 @@ def product_dtype(device: str) -> torch.dtype:
     """bfloat16 where a device ("cpu", "cuda") has instructions for it, which halves the time; float32 elsewhere."""
     native = torch.cpu._is_avx512_bf16_supported() if device == "cpu" else True
     return torch.bfloat16 if native else torch.float32
+
+
+def products(device: str, rounded: bool = True) -> torch.autocast:
+    """Inside the context layers multiply in `product_dtype`, or as they are if not `rounded`."""
+    dtype = product_dtype(device)
+    return torch.autocast(device, dtype, enabled=rounded and dtype != torch.float32)

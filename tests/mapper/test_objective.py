@@ -117,10 +117,10 @@ def test_every_window_once_an_epoch(architecture):
         torch.testing.assert_close(wanted.exp().sum(-1), torch.ones(len(wanted), 4))
         at = batch["logits_to_keep"]
         assert len(at) == len(set(at.tolist())) == 4
-        # What the dense network saw is kept in float16.
+        # Computed in bfloat16, kept in float16.
         logits = module(batch["input_ids"]).logits[:, at]
-        torch.testing.assert_close(wanted, logits.log_softmax(-1), atol=5e-3, rtol=1e-3)
-        assert made.loss(made.output(module, batch), wanted) < 1e-5
+        torch.testing.assert_close(wanted, logits.log_softmax(-1), atol=2e-2, rtol=1e-2)
+        assert made.loss(made.output(module, batch), wanted) < 1e-4
         with torch.autocast("cpu", torch.bfloat16):
             assert made.output(module, batch).dtype == torch.float32
     assert len({tuple(b["logits_to_keep"].tolist()) for b, _ in found}) > 1
