@@ -1,4 +1,4 @@
-"""Whole models on a chip: one core a layer, on a chain, every core with a program of its own.
+"""Whole models on a chip: one core a layer, or a few layers, on a chain, every core with a program of its own.
 
 A chip directory has a program directory for each core (`core_00` ..), and beside them
 
@@ -92,7 +92,10 @@ def compile_chip(compiler: Compiler, workloads: list[Workload]) -> Chip:
     start = time.perf_counter()
     cores = compiler.params.cores
     if len(workloads) > cores:
-        raise ConfigError(f"cores: {cores} are too few for {len(workloads)} layers, one core each")
+        layers, each = sum(len(w.layers) for w in workloads), len(workloads[0].layers)
+        raise ConfigError(
+            f"cores: {cores} are too few for {layers} layers, {each} a core; {len(workloads) - cores} missing"
+        )
     _unify(compiler, workloads)
     programs = [compiler.compile(work) for work in workloads]
     params = programs[0].params
@@ -180,7 +183,7 @@ def _report(made: Chip, wall: float, predicting: float) -> dict:
     same += ("params", "config_hash", "seed", "versions")
     return {
         **{name: first[name] for name in same},
-        "layers": [r["layer"] for r in reports],
+        "layers": [layer for r in reports for layer in r["layers"]],
         "cores": len(reports),
         "arrays": total("arrays"),
         "utilization": total("weights") / cells,
@@ -228,6 +231,7 @@ def _description(made: Chip) -> dict:
     return {
         "model": made.report["model"],
         "layers": made.report["layers"],
+        "cores": len(made.cores),
         "inputs": [
             {"core": core, "after": after, **dataclasses.asdict(packet)}
             for (core, packet), after in zip(made.packets(), made.timing.after, strict=True)
@@ -244,8 +248,7 @@ def load(directory: str | Path) -> Chip:
     info = program.load_json(where / "chip.json")
     params = Params.from_toml(where / "params.toml")
     try:
-        count = len(info["layers"])
-        cores = [program.load(where / f"core_{k:02}") for k in range(count)]
+        cores = [program.load(where / f"core_{k:02}") for k in range(info["cores"])]
     except (KeyError, TypeError) as error:
         raise ConfigError(f"{where / 'chip.json'}: {error} is missing or unknown") from None
     for number, core in enumerate(cores):

@@ -39,10 +39,12 @@ examples:
   python -m mapper compile minilm --strategy densemap --matrices q,k --rows 64 --cols 64 -o build/slice
   python -m mapper compile bert-large --strategy sparsemap --readout adc --adc-bits 5 --adcs 8 \\
       -o build/analog
+  python -m mapper compile minilm-4x --strategy densemap --layers 0-2 --pack 3 -o build/three
 
 Without options the model's preset is used and arrays and depths are as many as needed; what is given
 on the command line (or in a TOML file) is a limit. The directory is written completely or not at all.
-Several layers go to DIR/layer_00, DIR/layer_01, ... With several cores they go to one chip, a core each.
+Several layers go to DIR/layer_00, DIR/layer_01, ... With several cores they go to one chip, a core each. --pack N
+puts N layers into a core, whose arrays they share.
 """
 
 
@@ -81,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument(
         "--matrices", metavar="NAME,..", help="only these of a layer (q, k, v, o, ffn1, ffn2 ...)"
     )
+    add.add_argument("--pack", type=int, default=1, metavar="N", help="layers a core (default: 1)")
     add.add_argument("--tokens", type=int, help="tokens of the run; default: the model's")
     add.add_argument(
         "--config", metavar="PRESET|FILE", help="hardware; default: the model's preset"
@@ -133,6 +136,7 @@ def _compile(args: argparse.Namespace) -> None:
     )
     if args.matrices is not None:
         made = [workloads.only(work, args.matrices.split(",")) for work in made]
+    made = workloads.packed(made, args.pack)
     quiet = not sys.stderr.isatty()
     with tqdm(desc="schedule", unit="item", delay=LONG_RUN, disable=quiet, leave=False) as bar:
         compiler = Compiler(args.strategy, params, fixed, args.seed, bar.update)
@@ -147,26 +151,31 @@ def _compile(args: argparse.Namespace) -> None:
         return
     for program in programs:
         program.report["wall_s"] = time.perf_counter() - start
-        program_files.write(program, _directory(args, program))
-    _show(args, programs)
+    where = _directories(args, programs)
+    for program, directory in zip(programs, where, strict=True):
+        program_files.write(program, directory)
+    _show(args, programs, where)
 
 
-def _directory(args: argparse.Namespace, program: Program) -> Path:
+def _directories(args: argparse.Namespace, programs: list[Program]) -> list[Path]:
     where = Path(args.output)
-    return where if len(args.layers) == 1 else where / f"layer_{program.workload.layer:02}"
+    if len(programs) == 1:
+        return [where]
+    return [where / f"layer_{program.workload.layer:02}" for program in programs]
 
 
-def _show(args: argparse.Namespace, programs: list[Program]) -> None:
+def _show(args: argparse.Namespace, programs: list[Program], where: list[Path]) -> None:
     reports = [p.report for p in programs]
     if args.json:
         print(json.dumps(reports[0] if len(reports) == 1 else reports, indent=1))
         return
-    for program in programs:
+    for program, directory in zip(programs, where, strict=True):
         r = program.report
+        layers = ", ".join(map(str, r["layers"]))
         print(
-            f"{r['model']} layer {r['layer']} {r['policy']} {r['strategy']}: {r['arrays']} arrays, "
+            f"{r['model']} layer {layers} {r['policy']} {r['strategy']}: {r['arrays']} arrays, "
             f"{r['utilization']:.1%} full, {r['instructions']} instructions, "
-            f"{r['cycles_predicted']} cycles for {r['tokens']} tokens -> {_directory(args, program)}"
+            f"{r['cycles_predicted']} cycles for {r['tokens']} tokens -> {directory}"
         )
         found = fill.of(program.workload.segments, program.placement)
         if found.arrays > found.arrays_bound:

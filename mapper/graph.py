@@ -101,20 +101,26 @@ class Segment:
 
 @dataclass
 class Workload:
-    """One layer to run: its segments in order and, per segment, the integer input of every token.
+    """What a core runs: the segments of a layer (or of several) in order and, per segment, the integer input of
+    every token.
 
     `inputs[segment name]` is int8 (tokens, n_in). `barrier` says that a segment needs all tokens of the segment before
     it (attention over a whole sentence); otherwise token t needs only its own earlier segment.
     """
 
     model: str
-    layer: int
+    layer: int  #: the first one
     policy: str
     segments: list[Segment]
     inputs: dict[str, np.ndarray]
     barrier: dict[str, bool] = field(default_factory=dict)
     synthetic: bool = False  #: True: seeded random weights, no checkpoint
     notes: dict = field(default_factory=dict)  #: float errors and the like, for the report
+
+    @property
+    def layers(self) -> list[int]:
+        """Layers that the segments are of, in order."""
+        return list(dict.fromkeys(segment.layer for segment in self.segments))
 
     @property
     def tokens(self) -> int:

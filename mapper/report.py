@@ -45,6 +45,7 @@ def build(
     return {
         "model": workload.model,
         "layer": workload.layer,
+        "layers": workload.layers,
         "policy": workload.policy,
         "strategy": placement.strategy,
         "synthetic": workload.synthetic,

@@ -89,6 +89,31 @@ def only(workload: Workload, matrices: Sequence[str]) -> Workload:
     )
 
 
+def packed(workloads: list[Workload], count: int) -> list[Workload]:
+    """Workloads of `count` layers each (the last may have fewer), for cores that hold several layers.
+
+    Segments become `0.qkv`, `0.o`, .. `1.qkv`, by the position of their layer in the core, so that cores of equal
+    shapes share a plan. Raises `ConfigError` on a count below 1.
+    """
+    if count < 1:
+        raise ConfigError(f"pack: {count} must be at least 1")
+    if count == 1:
+        return workloads
+    return [_joined(workloads[i : i + count]) for i in range(0, len(workloads), count)]
+
+
+def _joined(workloads: list[Workload]) -> Workload:
+    segments, inputs, barrier = [], {}, {}
+    for position, work in enumerate(workloads):
+        for segment in work.segments:
+            name = f"{position}.{segment.name}"
+            segments.append(replace(segment, name=name))
+            inputs[name] = work.inputs[segment.name]
+            barrier[name] = work.barrier.get(segment.name, False)
+    notes = {"layers": {str(work.layer): work.notes for work in workloads}}
+    return replace(workloads[0], segments=segments, inputs=inputs, barrier=barrier, notes=notes)
+
+
 def shapes(
     model: str,
     layers: list[int] | None = None,

@@ -101,7 +101,7 @@ def _cores(made: Chip, busy: list[dict[str, int]], cycles: int) -> str:
         r, share = core.report, counted["pass"] / cycles
         cells = (
             n,
-            r["layer"],
+            ", ".join(map(str, r["layers"])),
             r["arrays"],
             f"{r['utilization']:.1%}",
             f"{r['throughput_bound']:,}",

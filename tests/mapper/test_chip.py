@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mapper import chip
+from mapper import chip, workload
 from mapper.chipcycles import ChipPacket, Host, run_chip
 from mapper.cli import main
 from mapper.compile import Compiler
@@ -116,6 +116,29 @@ def test_more_layers_than_cores():
         chip.compile_chip(Compiler("densemap", PARAMS), works)
 
 
+@pytest.mark.parametrize("strategy", ["densemap", "sparsemap"])
+def test_layers_share_a_core(strategy, tmp_path):
+    rng = np.random.default_rng(4)
+    works = [chips.random_work(rng, PARAMS, n, 2) for n in range(5)]
+    compiler = Compiler(strategy, PARAMS)
+    packed = workload.packed(works, 2)
+    assert [w.layers for w in packed] == [[0, 1], [2, 3], [4]]
+    made = chip.compile_chip(compiler, packed)
+    assert made.report["layers"] == list(range(5)) and made.report["cores"] == 3
+    alone = [Compiler(strategy, PARAMS).compile(w).report["weights"] for w in works]
+    assert made.report["weights"] == sum(alone)
+    chip.write(made, tmp_path / "c")
+    outcome = simulated.execute(tmp_path / "c", "iss")
+    assert outcome.good and outcome.cycles == made.timing.cycles
+    assert len(chip.load(tmp_path / "c").cores) == 3
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_no_layer_a_core(count):
+    with pytest.raises(ConfigError, match=f"pack: {count} must be at least 1"):
+        workload.packed([], count)
+
+
 def test_a_directory_holds_all(made, tmp_path):
     chip.write(made, tmp_path / "c")
     read = chip.load(tmp_path / "c")
@@ -133,7 +156,7 @@ def test_a_directory_holds_all(made, tmp_path):
     [
         (lambda d: shutil.rmtree(d / "core_01"), "core_01: no such program directory"),
         (lambda d: (d / "chip.json").write_text("{"), "chip.json"),
-        (lambda d: (d / "chip.json").write_text("{}"), "chip.json.*layers"),
+        (lambda d: (d / "chip.json").write_text("{}"), "chip.json: .cores. is missing"),
         (lambda d: chips.edit(d / "chip.json", "inputs", []), "chip.json: packet 0"),
         (lambda d: (d / "params.toml").write_text("tiles = 3"), "core_00: parameters are not"),
         (lambda d: (d / "stream/route.bin").write_bytes(b""), "route.bin"),
@@ -206,6 +229,9 @@ def test_whole_model_from_the_command_line(tmp_path, capsys):
     assert main([*command, "--cores", "2", "--layers", "0-1", "--json", "-o", where]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["layers"], report["cores"], report["mismatches"]) == ([0, 1], 2, None)
+    assert simulated.execute(where, "iss").good
+    assert main([*command, "--cores", "2", "--layers", "0-3", "--pack", "2", "-o", where]) == 0
+    assert "gpt2-medium, 4 layers on 2 cores" in capsys.readouterr().out
     assert simulated.execute(where, "iss").good
     assert main([*command, "--cores", "2", "-o", where]) == 2
     assert "cores: 2 are too few for 24 layers" in capsys.readouterr().err
