@@ -31,7 +31,7 @@ def round_of_jobs(number: int) -> list[Job]:
             at, job, field = key.split(".")
             if int(at) == number:
                 found.setdefault(job, {})[field] = array if array.ndim else int(array)
-    assert len(found) == 3
+    assert found, number
     return [Job(**found[job]) for job in sorted(found)]
 
 

@@ -1,37 +1,8 @@
 """A program through the serial line: the host driver, the bridge, the peripheral and the core, to equal outputs."""
 
-import json
-
 import pytest
 
-from gen.emit import line_simulation
-from sim.runner import build, simulate
 from tests.cosim import tiny
-
-DIVISOR, IDLE_BITS = 8, 64
-
-
-@pytest.fixture
-def serial(tmp_path, monkeypatch):
-    """`serial(simulator, image, params, noise, seed)`: what the driver found (tests/cosim/tb_serial.py)."""
-
-    def run(simulator, image, params, noise=0, seed=0) -> dict:
-        texts = line_simulation(params, "serial", DIVISOR, idle_bits=IDLE_BITS)
-        where = build(params, simulator, texts=texts, public=("running", "rx", "tx"), quick=True)
-        (tmp_path / "image").write_bytes(image.to_bytes())
-        for name, value in {
-            "IMAGE": tmp_path / "image",
-            "BIT": DIVISOR,
-            "IDLE": IDLE_BITS,
-            "NOISE": noise,
-            "SEED": seed,
-            "RESULT": tmp_path / "result",
-        }.items():
-            monkeypatch.setenv(f"SERIAL_{name}", str(value))
-        simulate(simulator, where, tmp_path, [], module="tests.cosim.tb_serial")
-        return json.loads((tmp_path / "result").read_text())
-
-    return run
 
 
 def check(result: dict, image, params) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from gen.emit import emit
 from rtl.spec.params import ConfigError, Params
-from sim.netlist import FAMILIES, cell_models, find_yosys, netlist
+from sim.netlist import FAMILIES, cell_models, netlist
 from sim.verify import run_random
 
 #: One slot a word as on the boards, two slots, elements of four bits, granules that are no power of two.
@@ -19,8 +19,7 @@ SMALL = {"act_depth": 64, "const_depth": 32, "prog_depth": 256}
 
 def synthesised(params: Params, change: tuple[str, str, str] | None = None) -> dict[str, str]:
     """The Verilog as a synthesis tool reads it; `change` replaces a text in a file."""
-    # Random programs have slots that land on one element in one cycle: not in the contract of the macro.
-    texts = emit(params, "structural" if params.slots == 1 else "behavioural")
+    texts = emit(params, "structural")
     for name in ("requantise", "gather", "window", "packer"):
         texts[f"blockcim_{name}.v"] = "`define SYNTHESIS\n" + texts[f"blockcim_{name}.v"]
     if change:
@@ -60,14 +59,6 @@ def test_planted_bug_shows(need, change):
         for seed in range(3)
     )
     assert not all(result.good for result in results)
-
-
-@pytest.fixture
-def yosys():
-    try:
-        return find_yosys()
-    except ConfigError as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.slow
