@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -260,9 +260,8 @@ class _Run:
     def _stream(self) -> Iterator[tuple[Batch, Tensor]]:
         """Batches for ever, from where the run is."""
         for epoch in count(self.at.epoch):
-            batches = self.objective.epoch(self.dense, self.recipe.seed + epoch)
             self.at.epoch = epoch
-            for batch in islice(batches, self.at.batch, None):
+            for batch in self.objective.epoch(self.dense, self.recipe.seed + epoch, self.at.batch):
                 self.at.batch += 1
                 yield batch
             self.at.batch = 0

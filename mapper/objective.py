@@ -96,10 +96,10 @@ class Similarity:
         """Tells the training text and its batches from others."""
         return digest(["similarity", self.batch_tokens, self._ids])
 
-    def epoch(self, dense: nn.Module, seed: int) -> Iterator[tuple[Batch, Tensor]]:
-        """Batches of training text with the dense network's outputs, each piece once."""
+    def epoch(self, dense: nn.Module, seed: int, first: int = 0) -> Iterator[tuple[Batch, Tensor]]:
+        """Batches of training text with the dense network's outputs, each piece once; from batch `first` on."""
         assert self._targets is not None
-        for chosen in bucketed([len(i) for i in self._ids], self.batch_tokens, seed):
+        for chosen in bucketed([len(i) for i in self._ids], self.batch_tokens, seed)[first:]:
             yield padded([self._ids[n] for n in chosen]), self._targets[chosen]
 
 
@@ -127,7 +127,7 @@ class Language:
         0.5  #: share of the positions that training looks at; the LM head is as dear as the layers
     )
     _windows: Tensor = field(default_factory=lambda: torch.zeros(0, 0), repr=False)
-    _hidden: Tensor = field(default_factory=lambda: torch.zeros(0, 0, 0), repr=False)
+    _hidden: dict[int, Tensor] = field(default_factory=dict, repr=False)  #: by window
 
     def windows(self, pieces: list[str]) -> Tensor:
         """Token ids (N, context) of the pieces, joined by line breaks; the rest is dropped.
@@ -160,32 +160,42 @@ class Language:
             functional.kl_div(got, wanted, reduction="sum", log_target=True) / got[..., 0].numel()
         )
 
-    @torch.no_grad()
     def prepare(self, dense: nn.Module, pieces: list[str], progress=lambda n: None) -> None:
-        """Keep the training text as windows, and what the dense network's LM head sees (N, context, hidden).
+        """Cut the training text into windows; `epoch` asks the dense network about each when it comes up first."""
+        self._windows, self._hidden = self.windows(pieces), {}
 
-        Distributions would be too large to keep; hidden states fit in float16.
+    @torch.no_grad()
+    def _seen(self, dense: nn.Module, chosen: Tensor) -> Tensor:
+        """What the dense network's LM head sees in some windows, float16 (N, context, hidden).
+
+        Kept for later epochs; distributions would be too large.
         """
-        self._windows = self.windows(pieces)
-        kept = []
-        for ids in self._windows.split(self.batch_windows):
+        missing = torch.tensor([n for n in chosen.tolist() if n not in self._hidden])
+        if len(missing):
+            ids = self._windows[missing]
             with products(ids.device.type):
-                kept.append(forward(dense.base_model, self._batch(ids)).last_hidden_state.half())
-            progress(len(pieces) * len(ids) // len(self._windows))
-        self._hidden = torch.cat(kept)
+                found = forward(dense.base_model, self._batch(ids)).last_hidden_state.half()
+            self._hidden |= dict(zip(missing.tolist(), found, strict=True))
+        return torch.stack([self._hidden[n] for n in chosen.tolist()])
 
     def key(self) -> str:
         """Tells the training text and its batches from others."""
         return digest(["language", self.batch_windows, self.judged, self._windows.tolist()])
 
-    def epoch(self, dense: nn.Module, seed: int) -> Iterator[tuple[Batch, Tensor]]:
-        """Batches of training text, each window once, with the dense network's outputs at some of its positions."""
+    def epoch(self, dense: nn.Module, seed: int, first: int = 0) -> Iterator[tuple[Batch, Tensor]]:
+        """Batches of training text, each window once, with the dense network's outputs at some of its positions.
+
+        From batch `first` on.
+        """
         draw, head = torch.Generator().manual_seed(seed), dense.get_submodule(LM_HEAD)
         judged = max(1, round(self.judged * self.context))
-        for chosen in torch.randperm(len(self._windows), generator=draw).split(self.batch_windows):
+        order = torch.randperm(len(self._windows), generator=draw)
+        for number, chosen in enumerate(order.split(self.batch_windows)):
             at = torch.randperm(self.context, generator=draw)[:judged].sort().values
+            if number < first:
+                continue
             with torch.no_grad():
-                wanted = head(self._hidden[chosen][:, at].float()).log_softmax(-1)
+                wanted = head(self._seen(dense, chosen)[:, at].float()).log_softmax(-1)
             yield self._batch(self._windows[chosen]) | {"logits_to_keep": at}, wanted
 
 
