@@ -67,7 +67,8 @@ class MonarchLinear(nn.Module):
         flat = x.reshape(-1, p.n_in).to(dtype)
         if p.k * p.p != p.n_in:
             flat = nn.functional.pad(flat, (0, p.k * p.p - p.n_in))
-        y = _Product.apply(flat, self.R.to(dtype), self.L.to(dtype), p)[:, : p.n_out]
+        v = right_product(flat, self.R.to(dtype), p)
+        y = left_product(v, self.L.to(dtype), p)[:, : p.n_out]
         if self.bias is not None:
             y = y + self.bias.to(dtype)
         return y.reshape(*x.shape[:-1], p.n_out)
@@ -84,34 +85,55 @@ def _dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
-class _Product(torch.autograd.Function):
-    """P_out L P_mid R x of x (T, k p), with gradients that copy as few elements one by one as can be.
+def right_product(x: Tensor, right: Tensor, p: Pattern) -> Tensor:
+    """v = P_mid R x (l, T, r) of x (T, k p): the inputs of the blocks of L."""
+    return _Right.apply(x, right, p)
 
-    Half the time of a layer is transpositions. Rows of R are computed in the order (l, rank) instead of (rank, l), so
-    that `rank` neighbours move together.
-    """
+
+def left_product(v: Tensor, left: Tensor, p: Pattern) -> Tensor:
+    """y = P_out L v (T, s l) of v (l, T, r)."""
+    return _Left.apply(v, left, p)
+
+
+# Half the time of a layer is transpositions; gradients are written out, to copy as few elements one by one as can be.
+
+
+class _Right(torch.autograd.Function):
+    """Rows of R are computed in the order (l, rank) instead of (rank, l), so that `rank` neighbours move together."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, right: Tensor, left: Tensor, p: Pattern) -> Tensor:
-        """y (T, s l)."""
+    def forward(ctx, x: Tensor, right: Tensor, p: Pattern) -> Tensor:
         right = right.view(p.k, p.rank, p.l, p.p).transpose(1, 2).reshape(p.k, p.q, p.p)
         u = torch.bmm(x.view(-1, p.k, p.p).transpose(0, 1), right.mT)  # (k, T, l rank)
-        v = u.view(p.k, -1, p.l, p.rank).permute(2, 1, 0, 3).reshape(p.l, -1, p.r)
-        ctx.save_for_backward(x, right, left, v)
+        ctx.save_for_backward(x, right)
+        ctx.pattern = p
+        return u.view(p.k, -1, p.l, p.rank).permute(2, 1, 0, 3).reshape(p.l, -1, p.r)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Of x and R."""
+        x, right = ctx.saved_tensors
+        p = ctx.pattern
+        grad_u = grad.view(p.l, -1, p.k, p.rank).permute(2, 1, 0, 3).reshape(p.k, -1, p.q)
+        grad_right = torch.bmm(grad_u.mT, x.view(-1, p.k, p.p).transpose(0, 1))
+        grad_right = grad_right.view(p.k, p.l, p.rank, p.p).transpose(1, 2)
+        grad_x = torch.bmm(grad_u, right).transpose(0, 1).reshape(x.shape)
+        return grad_x, grad_right.reshape(p.k, p.q, p.p), None
+
+
+class _Left(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, v: Tensor, left: Tensor, p: Pattern) -> Tensor:
+        ctx.save_for_backward(v, left)
         ctx.pattern = p
         return torch.bmm(v, left.mT).permute(1, 2, 0).reshape(-1, p.s * p.l)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Of x, R and L."""
-        x, right, left, v = ctx.saved_tensors
+        """Of v and L."""
+        v, left = ctx.saved_tensors
         p = ctx.pattern
         by_block = grad.view(-1, p.s, p.l).permute(2, 0, 1).contiguous()  # (l, T, s)
-        grad_left = torch.bmm(by_block.mT, v)
-        grad_v = torch.bmm(by_block, left)
-        grad_u = grad_v.view(p.l, -1, p.k, p.rank).permute(2, 1, 0, 3).reshape(p.k, -1, p.q)
-        grad_right = torch.bmm(grad_u.mT, x.view(-1, p.k, p.p).transpose(0, 1))
-        grad_right = grad_right.view(p.k, p.l, p.rank, p.p).transpose(1, 2)
-        grad_x = torch.bmm(grad_u, right).transpose(0, 1).reshape(x.shape)
-        return grad_x, grad_right.reshape(p.k, p.q, p.p), grad_left, None
+        return torch.bmm(by_block, left), torch.bmm(by_block.mT, v), None

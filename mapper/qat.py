@@ -17,7 +17,7 @@ from rtl.spec.params import Params
 
 from . import quantise
 from .integer import Scheme, observe
-from .monarch import MonarchLinear
+from .monarch import MonarchLinear, left_product, right_product
 from .quantise import Ranges
 from .ranges import weight_ranges
 from .surgery import Batch
@@ -48,13 +48,13 @@ class FakeMonarch:
         self.layer, self.bits, self.limits = layer, params.weight_bits, signed_range(bits)
         self.input = _tensor(quantise.steps(ranges.input, shape.n_in, bits))
         mid = np.broadcast_to(ranges.mid, (shape.k, shape.q)).reshape(-1)
-        self.mid = _tensor(quantise.steps(mid, mid.size, bits)).view(shape.k, 1, shape.q)
+        mid = _tensor(quantise.steps(mid, mid.size, bits)).view(shape.r, shape.l).mT[:, None]
         self.output = _tensor(quantise.steps(ranges.output, shape.n_out, bits))
         self.by_size = by_size
         padding = shape.k * shape.p - shape.n_in
         rows = nn.functional.pad(self.input, (0, padding), value=float(self.input.max()))
         # Steps of a factor's inputs are part of its weights when these are rounded: (blocks, 1, fan_in).
-        self.folds = rows.view(shape.k, 1, shape.p), self.mid.view(shape.r, shape.l).mT[:, None]
+        self.folds = rows.view(shape.k, 1, shape.p), mid
         self.shares = [
             _share(factor * fold, self.bits, method)
             for factor, fold in zip((layer.R, layer.L), self.folds, strict=True)
@@ -76,11 +76,9 @@ class FakeMonarch:
         if self.by_size:
             size = torch.from_numpy(quantise.sizes(flat.detach().numpy()))
         flat = through(flat / size, self.input, *self.limits)
-        flat = nn.functional.pad(flat, (0, p.k * p.p - p.n_in)).view(-1, p.k, p.p)
-        u = torch.bmm(flat.transpose(0, 1), self._weights(0).mT)
-        u = through(u, self.mid, *self.limits)
-        v = u.view(p.k, -1, p.rank, p.l).permute(3, 1, 0, 2).reshape(p.l, -1, p.r)
-        y = torch.bmm(v, self._weights(1).mT).permute(1, 2, 0).reshape(-1, p.s * p.l)[:, : p.n_out]
+        flat = nn.functional.pad(flat, (0, p.k * p.p - p.n_in))
+        v = through(right_product(flat, self._weights(0), p), self.folds[1], *self.limits)
+        y = left_product(v, self._weights(1), p)[:, : p.n_out]
         bias = torch.zeros(()) if self.layer.bias is None else self.layer.bias
         if self.by_size:
             y = through(y, self.output, *self.limits) * size + bias
