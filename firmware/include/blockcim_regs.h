@@ -27,12 +27,12 @@
 #define BLOCKCIM_STATUS_DONE_SHIFT 1
 #define BLOCKCIM_STATUS_DONE_MASK UINT32_C(0x00000002) /* HALT was reached */
 #define BLOCKCIM_STATUS_ERROR_SHIFT 2
-#define BLOCKCIM_STATUS_ERROR_MASK UINT32_C(0x00000004) /* stopped by an error */
+#define BLOCKCIM_STATUS_ERROR_MASK UINT32_C(0x00000004) /* stopped by an error (ERROR) or a fault (FAULT) */
 #define BLOCKCIM_REG_ERROR 0x10u /* ro: sticky error code (spec/isa.py Error) */
 #define BLOCKCIM_REG_ERROR_PC 0x14u /* ro: pc of the instruction that raised the error */
 #define BLOCKCIM_REG_IRQ_ENABLE 0x18u /* rw: bit 0: interrupt on done or error */
 #define BLOCKCIM_REG_LEN 0x1cu /* rw: run-time length: iterations of a LOOP with use_len, 16 bits */
-#define BLOCKCIM_REG_PROG_ADDR 0x20u /* wo: instruction that PROG_DATA writes next, from its low word on */
+#define BLOCKCIM_REG_PROG_ADDR 0x20u /* wo: instruction, below prog_depth, that PROG_DATA writes next, low word first */
 #define BLOCKCIM_REG_PROG_DATA 0x24u /* wo: write one 32-bit word of the program, low word first; advances by itself */
 #define BLOCKCIM_REG_CYCLES 0x28u /* ro: cycles from start to done or error, of the last or running program */
 #define BLOCKCIM_REG_BUSY_IN 0x2cu /* ro: cycles with the stream-in unit active */

@@ -41,14 +41,19 @@ REGISTERS: tuple[Register, ...] = (
         (
             ("busy", 0, 1, "a program runs"),
             ("done", 1, 1, "HALT was reached"),
-            ("error", 2, 1, "stopped by an error"),
+            ("error", 2, 1, "stopped by an error (ERROR) or a fault (FAULT)"),
         ),
     ),
     Register("ERROR", 4, "ro", "sticky error code (spec/isa.py Error)"),
     Register("ERROR_PC", 5, "ro", "pc of the instruction that raised the error"),
     Register("IRQ_ENABLE", 6, "rw", "bit 0: interrupt on done or error"),
     Register("LEN", 7, "rw", "run-time length: iterations of a LOOP with use_len, 16 bits"),
-    Register("PROG_ADDR", 8, "wo", "instruction that PROG_DATA writes next, from its low word on"),
+    Register(
+        "PROG_ADDR",
+        8,
+        "wo",
+        "instruction, below prog_depth, that PROG_DATA writes next, low word first",
+    ),
     Register(
         "PROG_DATA",
         9,
