@@ -10,7 +10,8 @@ from rtl.spec.params import Params
 from sim.execute import boot_program
 from sim.iss import Iss
 from sim.random_program import random_program
-from tests.cosim.bus_bench import Bench, image_jobs
+from tests.cosim.bench import Bench
+from tests.cosim.bus_bench import image_jobs, run_on_bus
 from tests.cosim.bus_host import Job, assemble
 from tests.mapper.programs import monarch, workload
 
@@ -66,7 +67,7 @@ def bench(tmp_path, monkeypatch):
         params = TINY.replace(stream_width=WIDTHS[bus])
         rounds = rounds_of_jobs(params, SEED)
         made = Bench(tmp_path, monkeypatch)
-        made.run(simulator, bus, params, rounds, bursts=bursts, seed=SEED, only=only)
+        run_on_bus(made, simulator, bus, params, rounds, bursts=bursts, seed=SEED, only=only)
 
     return run
 

@@ -15,7 +15,8 @@ from rtl.spec.params import Params
 from sim.execute import execute
 from sim.netlist import netlist
 from tests.cosim import tiny
-from tests.cosim.bus_bench import Bench, image_jobs
+from tests.cosim.bench import Bench
+from tests.cosim.bus_bench import image_jobs, run_on_bus
 from tests.mapper.programs import monarch, workload
 
 TOKENS = 3
@@ -57,7 +58,8 @@ def test_bus(need, packed, tmp_path, monkeypatch, bus):
     image, params = packed
     rounds = dict.fromkeys(range(4), image_jobs(image))
     only = ["jobs_by_stream", "jobs_under_stalls", "jobs_by_dma"]
-    Bench(tmp_path, monkeypatch).run(need("icarus"), bus, params, rounds, only=only)
+    bench = Bench(tmp_path, monkeypatch)
+    run_on_bus(bench, need("icarus"), bus, params, rounds, only=only)
 
 
 @pytest.mark.verilator

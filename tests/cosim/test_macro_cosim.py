@@ -1,17 +1,13 @@
 """Random co-simulation of both macro views against a numpy model, on Icarus and Verilator."""
 
 import json
-import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from cocotb_test.simulator import run
 
-from rtl.spec.params import ConfigError, Params
-from sim.tools import find_icarus, find_verilator
+from rtl.spec.params import Params
+from tests.cosim.bench import Bench
 from tests.cosim.macro_pair import EMITTERS, pairs_verilog
-
-FINDERS = {"icarus": find_icarus, "verilator": find_verilator}
 
 SMALL = {"rows": 16, "cols": 16, "granule": 4, "lanes": 8}
 #: Configurations by name.
@@ -43,108 +39,63 @@ CONFIGS = {
 }
 LARGE = ["64x128", "128x64-full", "240x240-b24"]
 
-#: Verilator: the testbench only needs the ports of the top; a netlist of many equal modules compiles fast
-#: when they stay modules. Lint has a test of its own, and generated netlists are full of unused bits.
-VERILATOR_ARGS = [
-    *("--no-public-flat-rw", "--no-timing", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
-    *("-fno-inline", "-fno-dfg", "-fno-gate"),
-]
-VISIBLE = '`verilator_config\npublic_flat_rw -module "pairs" -var "*"\n'
+#: A netlist of many equal modules compiles fast when they stay modules.
+VERILATOR_ARGS = ["-fno-inline", "-fno-dfg", "-fno-gate"]
 
 
-class Bench:
-    """Runs the cocotb bench through cocotb-test in a directory of its own."""
+@pytest.fixture
+def views(tmp_path, monkeypatch):
+    """`views(simulator, configs, seed, cycles)`: both views of each, and the first with weights by the back door."""
 
-    def __init__(self, directory, monkeypatch) -> None:
-        self.directory = directory
-        self.monkeypatch = monkeypatch
-
-    def run(self, simulator: str, configs: list[str], seed: int, cycles: int) -> None:
-        """Simulate both views of each configuration, and once more the first with weights by the back door."""
+    def run(simulator: str, configs: list[str], seed: int, cycles: int) -> None:
         pairs = [(Params.from_dict(CONFIGS[name]), tuple(EMITTERS), None) for name in configs]
         pairs.append((pairs[0][0], ("behavioural",), 2))
         size = 3 * max(params.rows * params.cols for params, _, _ in pairs)
-        weights = self.directory / "weights.bin"
+        weights = tmp_path / "weights.bin"
         weights.write_bytes(np.random.default_rng(seed).bytes(size))
-        source = self.directory / "pairs.v"
-        source.write_text(pairs_verilog([(params, views) for params, views, _ in pairs]))
-        settings = self._tool(simulator)
-        results = run(
+        about = [{"params": p.as_dict(), "views": views, "tile": tile} for p, views, tile in pairs]
+        ran = Bench(tmp_path, monkeypatch).run(
             simulator,
-            toplevel="pairs",
-            module="tests.cosim.tb_macro",
-            verilog_sources=[*settings.pop("first_sources"), str(source)],
-            sim_build=str(self.directory / "sim"),
-            timescale="1ns/1ns",
-            plus_args=[f"+weights={weights}"],
-            extra_env={
-                "MACRO_PAIRS": json.dumps(
-                    [
-                        {"params": p.as_dict(), "views": views, "tile": tile}
-                        for p, views, tile in pairs
-                    ]
-                ),
+            "pairs",
+            "tests.cosim.tb_macro",
+            {"pairs.v": pairs_verilog([(params, views) for params, views, _ in pairs])},
+            {
+                "MACRO_PAIRS": json.dumps(about),
                 "MACRO_WEIGHTS": str(weights),
                 "MACRO_SEED": str(seed),
                 "MACRO_CYCLES": str(cycles),
             },
-            **settings,
+            verilator_args=VERILATOR_ARGS,
+            plus_args=[f"+weights={weights}"],
         )
-        # A bench that finds no test passes: count what ran.
-        ran = [
-            case for suite in ET.parse(results).iter("testsuite") for case in suite.iter("testcase")
-        ]
-        skipped = [case for case in ran if list(case.iter("skipped"))]
-        assert len(ran) == len(pairs) and not skipped, f"ran {len(ran)} of {len(pairs)} tests"
+        assert len(ran) == len(pairs), ran
 
-    def _tool(self, simulator: str) -> dict:
-        try:
-            tool = FINDERS[simulator]()
-        except ConfigError as error:
-            pytest.skip(str(error))
-        self.monkeypatch.delenv("SIM", raising=False)
-        for name, value in tool.env.items():
-            self.monkeypatch.setenv(name, value)
-        if simulator == "icarus":
-            return {"first_sources": []}
-        visible = self.directory / "visible.vlt"
-        visible.write_text(VISIBLE)
-        make_args = ["-j2", "OPT_FAST=-O0", "OPT_SLOW=-O0", "OPT_GLOBAL=-O0"]
-        return {
-            "first_sources": [str(visible)],
-            "extra_args": VERILATOR_ARGS,
-            "make_args": make_args,
-        }
-
-
-@pytest.fixture
-def bench(tmp_path, monkeypatch):
-    return Bench(tmp_path, monkeypatch)
+    return run
 
 
 @pytest.mark.icarus
 @pytest.mark.parametrize("seed", [1], ids="seed{}".format)
 @pytest.mark.parametrize("config", [name for name in CONFIGS if name not in LARGE])
-def test_views_equal_model_on_icarus(bench, config, seed):
+def test_views_equal_model_on_icarus(views, config, seed):
     analog = "readout" in CONFIGS[config]  # more cycles a step
-    bench.run("icarus", [config], seed, cycles=1000 if analog else 200)
+    views("icarus", [config], seed, cycles=1000 if analog else 200)
 
 
 @pytest.mark.verilator
 @pytest.mark.parametrize("seed", [2], ids="seed{}".format)
-def test_views_equal_model_on_verilator(bench, seed):
-    bench.run("verilator", ["w4-dac2-full", "shared", "w2-a4"], seed, cycles=500)
+def test_views_equal_model_on_verilator(views, seed):
+    views("verilator", ["w4-dac2-full", "shared", "w2-a4"], seed, cycles=500)
 
 
 @pytest.mark.verilator
 @pytest.mark.parametrize("seed", [4], ids="seed{}".format)
-def test_analog_views_equal_model_on_verilator(bench, seed):
+def test_analog_views_equal_model_on_verilator(views, seed):
     """Steps of up to 64 pairs of planes, some of which wait for converters."""
-    bench.run("verilator", ["adc3-shared", "adc4-w4-full", "adc1-w2-b6"], seed, cycles=2000)
+    views("verilator", ["adc3-shared", "adc4-w4-full", "adc1-w2-b6"], seed, cycles=2000)
 
 
 @pytest.mark.slow
 @pytest.mark.verilator
 @pytest.mark.parametrize("seed", [3], ids="seed{}".format)
-def test_large_arrays_equal_model_on_verilator(bench, seed):
-    bench.run("verilator", LARGE, seed, cycles=200)
+def test_large_arrays_equal_model_on_verilator(views, seed):
+    views("verilator", LARGE, seed, cycles=200)
