@@ -127,11 +127,15 @@ class Size:
         return (self.dense + other) / (self.stored + other)
 
 
-def size(name: str) -> Size:
-    """The size of a model under the paper's policy."""
+def size(name: str, uses: Callable[[int, str], bool] = lambda layer, matrix: True) -> Size:
+    """The size of a model under the paper's policy, of what `uses(layer, matrix)` alone."""
     model = MODELS[name]
     matrices = [
-        m for work in shapes(name, policy=POLICY) for s in work.segments for m in s.matrices
+        m
+        for work in shapes(name, policy=POLICY)
+        for s in work.segments
+        for m in s.matrices
+        if uses(work.layer, m.name)
     ]
     attentions = sum(m.name.split("_")[-1] == "q" for m in matrices)
     return Size(
@@ -140,6 +144,50 @@ def size(name: str) -> Size:
         attention=2 * model.attention * attentions,
         embeddings=EMBEDDINGS[name],
     )
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Work of a model on a token: the matrices that it takes, and how many tokens it attends to on average."""
+
+    what: str
+    size: Size
+    context: float
+    note: str
+
+    @property
+    def ratio(self) -> float:
+        """Dense / Monarch multiplications."""
+        return self.size.flops(self.context)
+
+
+def phases(name: str) -> list[Phase]:
+    """What a model does with a text: all at once; prefill and decode of a decoder; encoding and decode with both."""
+    model, tokens = MODELS[name], TOKENS[name]
+    if model.stacks:
+        encoder, once = model.stacks[0], ("cross_k", "cross_v")
+
+        def encoding(layer: int, matrix: str) -> bool:
+            return layer < encoder or matrix in once
+
+        note = "a token attends to all; with keys and values for the decoder's cross-attention"
+        behind = "decoder alone: attends to as many tokens of its own and of the encoder"
+        return [
+            Phase(f"encoding of {tokens}", size(name, encoding), tokens, note),
+            Phase(
+                f"decode at {tokens}",
+                size(name, lambda layer, matrix: not encoding(layer, matrix)),
+                tokens,
+                behind,
+            ),
+        ]
+    if model.architecture == "bert":
+        return [Phase(f"all {tokens} tokens at once", size(name), tokens, "a token attends to all")]
+    half, note = (tokens + 1) / 2, "a causal prompt attends to half of it on average"
+    return [
+        Phase(f"prefill of {tokens}", size(name), half, note),
+        Phase(f"decode at {tokens}", size(name), tokens, "attends to all that is before"),
+    ]
 
 
 @dataclass(frozen=True)
@@ -213,12 +261,9 @@ def sizes_rows(models: Iterable[str], setup: Setup) -> Iterator[Row]:
             flops,
             "each token attends to all",
         )
-        if MODELS[name].architecture == "gpt2":
-            note = "a causal prompt attends to half of it on average"
-            yield Row(
-                "2b", name, f"FLOPs, prefill of {tokens}", found.flops((tokens + 1) / 2), None, note
-            )
-            yield Row("2b", name, f"FLOPs, decode at {tokens}", found.flops(tokens))
+        if len(phases(name)) > 1:
+            for phase in phases(name):
+                yield Row("2b", name, f"FLOPs, {phase.what}", phase.ratio, None, phase.note)
 
 
 def arrays_rows(models: Iterable[str], setup: Setup) -> Iterator[Row]:
@@ -251,7 +296,7 @@ def arrays_rows(models: Iterable[str], setup: Setup) -> Iterator[Row]:
 def claims_rows(models: Iterable[str], setup: Setup) -> Iterator[Row]:
     """What the abstract claims: utilisation up by more than half, memory and FLOPs down by more than four times."""
     for name in models:
-        params, found, tokens = Params.load(MODELS[name].preset), size(name), TOKENS[name]
+        params, found = Params.load(MODELS[name].preset), size(name)
         used = {s: arrays(name, s, params).utilization for s in ("sparsemap", "densemap")}
         gain = used["densemap"] / used["sparsemap"] - 1
         note = "densemap against sparsemap"
@@ -260,16 +305,9 @@ def claims_rows(models: Iterable[str], setup: Setup) -> Iterator[Row]:
         yield Row("claims", name, "memory, matrices", found.dense / found.stored, None, note, 4)
         note = "with embeddings, which stay dense"
         yield Row("claims", name, "memory, whole model", found.parameters(), None, note, 4)
-        if MODELS[name].architecture == "bert":
-            flops = {f"FLOPs, all {tokens} tokens at once": tokens}
-        else:
-            flops = {
-                f"FLOPs, prefill of {tokens}": (tokens + 1) / 2,
-                f"FLOPs, decode at {tokens}": tokens,
-            }
-        for what, context in flops.items():
-            note = f"a token attends to {context:g} on average; attention itself stays dense"
-            yield Row("claims", name, what, found.flops(context), None, note, 4)
+        for phase in phases(name):
+            note = f"{phase.note}; attention itself stays dense"
+            yield Row("claims", name, f"FLOPs, {phase.what}", phase.ratio, None, note, 4)
 
 
 #: Executed layers by model, mode and mapping.
