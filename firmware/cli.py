@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 from mapper.atomic import write_bytes
-from mapper.cli import Parser, run_command
+from mapper.cli import run_command
 from mapper.program import load as load_program
+from rtl.spec.commandline import Parser
 from rtl.spec.image import SECTIONS
 from rtl.spec.soc import Memory
 

@@ -6,11 +6,11 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
 
 from gen import bundle, registers
 from gen.describe import hash_text, member_docs
 from gen.version import VERSION
+from rtl.spec.commandline import Parser
 from rtl.spec.params import PRESETS, ConfigError, Params
 from rtl.spec.soc import CORE_BASE, Memory
 
@@ -35,14 +35,6 @@ The directory is written completely or not at all, and is byte-identical when re
 Verilog, C headers, ISA.md, REGISTERS.md, DATASHEET.md, the register map in SystemRDL (blockcim.rdl),
 a FuseSoC core (blockcim.core) with a self-test, params.toml and manifest.json.
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """Errors in one line, without the usage text."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise `ConfigError`."""
-        raise ConfigError(message)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -6,10 +6,10 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
 
 from tqdm import tqdm
 
+from rtl.spec.commandline import Parser
 from rtl.spec.params import ConfigError, Params
 
 from . import chip, fill, hardware
@@ -46,14 +46,6 @@ on the command line (or in a TOML file) is a limit. The directory is written com
 Several layers go to DIR/layer_00, DIR/layer_01, ... With several cores they go to one chip, a core each. --pack N
 puts N layers into a core, whose arrays they share.
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """Errors in one line, without the usage text."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise the message as a `ConfigError`."""
-        raise ConfigError(message)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from mapper import cost as costs
 from mapper.chip import is_chip
-from mapper.cli import Parser, run_command
+from mapper.cli import run_command
 from mapper.cycles import random_stalls
+from rtl.spec.commandline import Parser
 from rtl.spec.params import ConfigError
 
 from .execute import SIMULATORS, execute

@@ -110,6 +110,9 @@ def test_commands_work_from_an_empty_folder(installed):
     assert "0 mismatches" in installed("blockcim-sim", *run)
     installed("blockcim-firmware", "pack", "program", "-o", "image.bin")
     assert "program" in installed("blockcim-firmware", "info", "image.bin")
+    for name in ("gen", "mapper", "sim", "firmware"):
+        text = installed(f"blockcim-{name}", "--help")
+        assert f"usage: blockcim-{name} " in text and "python -m" not in text
 
 
 @pytest.mark.icarus

@@ -5,8 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from gen.cli import Parser
 from gen.fpga.boards import BOARDS, find
+from rtl.spec.commandline import Parser
 from rtl.spec.params import ConfigError, Params
 
 _EPILOG = """\

@@ -36,7 +36,9 @@ def test_a_decoder_of_bart_attends_twice():
 def test_a_decode_of_bart_leaves_the_encoder_out():
     encoding, decode = study.phases("bart-large")
     whole = study.size("bart-large")
-    assert encoding.size.dense == 12 * (12 + 2) * 1024**2  # with keys and values of 12 decoder layers
+    assert (
+        encoding.size.dense == 12 * (12 + 2) * 1024**2
+    )  # with keys and values of 12 decoder layers
     assert decode.size.dense == 12 * 14 * 1024**2
     for part in ("dense", "stored", "attention"):
         assert sum(getattr(p.size, part) for p in (encoding, decode)) == getattr(whole, part)
