@@ -9,6 +9,7 @@ from pathlib import Path
 from rtl.spec.params import ConfigError, Params
 
 from . import corpus
+from .architectures import ARCHITECTURES
 from .pattern import POLICIES
 from .workload import resolve
 
@@ -49,7 +50,12 @@ def add_parser(commands) -> None:
         "--arrays", type=int, metavar="N", help="what fits N arrays, blocks and ranks chosen"
     )
     how.add_argument("--rank", type=int, metavar="R", help="one rank for all matrices")
-    how.add_argument("--blocks", metavar="K,L", type=block_pair, help="block counts of R and L")
+    how.add_argument(
+        "--blocks",
+        metavar="K,L",
+        type=block_pair,
+        help="block counts of R and L; fewer lose less and train faster, more take fewer cycles (default: 16)",
+    )
     how.add_argument(
         "--policy", help=f"{', '.join(POLICIES[:-1])}: one pattern for all (no --rank)"
     )
@@ -64,7 +70,9 @@ def add_parser(commands) -> None:
     tune.add_argument(
         "--steps", type=int, default=0, help="train so many steps instead, which repeats bit by bit"
     )
-    tune.add_argument("--rate", type=float, default=2e-3, help="learning rate (default: 0.002)")
+    tune.add_argument(
+        "--rate", type=float, help="learning rate (default: 0.002, language models 0.0005)"
+    )
     tune.add_argument(
         "--qat", action="store_true", help="train the last quarter through the 8-bit quantisation"
     )
@@ -133,7 +141,7 @@ def run(args: argparse.Namespace) -> None:
     # torch takes a second to import, which shapes alone need not wait for.
     import torch
 
-    from .finetune import Recipe
+    from .finetune import RATES, Recipe
     from .pipeline import Job, Pipeline
 
     given = {n: getattr(args, n) for n in ("compression", "arrays", "rank", "policy")}
@@ -148,7 +156,9 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(f"output: {output} does not end with .safetensors")
     recipe = None
     if args.finetune:
-        recipe = Recipe(args.minutes, args.steps, args.rate, seed=args.seed)
+        kind = ARCHITECTURES[shape.architecture].objective
+        rate = RATES[kind] if args.rate is None else args.rate
+        recipe = Recipe(args.minutes, args.steps, rate, seed=args.seed)
     elif args.qat:
         raise ConfigError("--qat: needs --finetune")
     if args.threads is not None:

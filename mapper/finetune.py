@@ -30,6 +30,8 @@ from .precision import products
 from .progress import pace
 from .surgery import Batch, Call, forward, rows
 
+#: Learning rates by objective. At the first one, SmolLM2 (2x, calibrated) loses in 90 steps what the first 25 gained.
+RATES = {"similarity": 2e-3, "language": 5e-4}
 #: Steps over which the rate rises from zero.
 WARM_UP = 50
 #: Seconds between saved states.
@@ -54,7 +56,7 @@ class Recipe:
 
     minutes: float = 50.0  #: of computing; pauses of an interrupted run do not count
     steps: int = 0  #: above 0: steps and not minutes, which can be repeated bit by bit
-    rate: float = 2e-3
+    rate: float = RATES["similarity"]
     layerwise: float = 0.05  #: share of the run that is layer by layer
     seed: int = 0
 
