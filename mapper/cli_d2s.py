@@ -54,7 +54,7 @@ def add_parser(commands) -> None:
         "--blocks",
         metavar="K,L",
         type=block_pair,
-        help="block counts of R and L; fewer lose less and train faster, more take fewer cycles (default: 16)",
+        help="block counts of R and L; more lose less after fine-tuning and take fewer cycles (default: 16)",
     )
     how.add_argument(
         "--policy", help=f"{', '.join(POLICIES[:-1])}: one pattern for all (no --rank)"
