@@ -172,9 +172,10 @@ class Language:
         """
         missing = torch.tensor([n for n in chosen.tolist() if n not in self._hidden])
         if len(missing):
-            ids = self._windows[missing]
+            ids, body = self._windows[missing], dense.base_model
+            assert isinstance(body, nn.Module)
             with products(ids.device.type):
-                found = forward(dense.base_model, self._batch(ids)).last_hidden_state.half()
+                found = forward(body, self._batch(ids)).last_hidden_state.half()
             self._hidden |= dict(zip(missing.tolist(), found, strict=True))
         return torch.stack([self._hidden[n] for n in chosen.tolist()])
 
