@@ -163,9 +163,8 @@ def _show(args: argparse.Namespace, programs: list[Program], where: list[Path]) 
         return
     for program, directory in zip(programs, where, strict=True):
         r = program.report
-        layers = ", ".join(map(str, r["layers"]))
         print(
-            f"{r['model']} layer {layers} {r['policy']} {r['strategy']}: {r['arrays']} arrays, "
+            f"{r['model']} layer {program.workload.layer_text} {r['policy']} {r['strategy']}: {r['arrays']} arrays, "
             f"{r['utilization']:.1%} full, {r['instructions']} instructions, "
             f"{r['cycles_predicted']} cycles for {r['tokens']} tokens -> {directory}"
         )

@@ -123,6 +123,11 @@ class Workload:
         return list(dict.fromkeys(segment.layer for segment in self.segments))
 
     @property
+    def layer_text(self) -> str:
+        """The layers for people: `3`, or `2, 3`."""
+        return ", ".join(map(str, self.layers))
+
+    @property
     def tokens(self) -> int:
         """Tokens of the run."""
         return len(next(iter(self.inputs.values())))

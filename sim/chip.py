@@ -53,14 +53,10 @@ def run_cores(made: Chip) -> tuple[list[np.ndarray], Events]:
     return result, events
 
 
-def _layers(core: program_files.Program) -> str:
-    return ", ".join(map(str, core.workload.layers))
-
-
 def spans_by_core(made: Chip, timing: ChipTiming) -> dict[str, list[Span]]:
     """What the units of each core did in a run with `ChainRecorder`, by the core's name."""
     return {
-        f"core {n}, layer {_layers(core)}": model.spans
+        f"core {n}, layer {core.workload.layer_text}": model.spans
         for n, (core, model) in enumerate(zip(made.cores, timing.models, strict=False))
         if isinstance(model, ChainRecorder)
     }
@@ -98,7 +94,7 @@ def execute(
         count, bad, first = compare(core, words)
         checked, wrong = checked + count, wrong + bad
         if first and not differing:
-            differing = f"core {number}, layer {_layers(core)}: {first}"
+            differing = f"core {number}, layer {core.workload.layer_text}: {first}"
     total = {name: sum(core[name] for core in busy) for name in busy[0]}
     outcome = Outcome(
         simulator, cycles, timing.cycles, checked, wrong, differing, wall, total, events

@@ -101,7 +101,7 @@ def _cores(made: Chip, busy: list[dict[str, int]], cycles: int) -> str:
         r, share = core.report, counted["pass"] / cycles
         cells = (
             n,
-            ", ".join(map(str, r["layers"])),
+            core.workload.layer_text,
             r["arrays"],
             f"{r['utilization']:.1%}",
             f"{r['throughput_bound']:,}",

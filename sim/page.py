@@ -106,7 +106,8 @@ def page(program: Program, result: Result, cost: Cost, table: Table) -> str:
     """HTML that needs nothing else, about a run with `Recorder` and its cost by a table."""
     report = program.report
     spans, tokens = result.spans, report["tokens"]
-    title = f"{report['model']} layer {report['layer']}, {report['policy']}, {report['strategy']}"
+    layers = program.workload.layer_text
+    title = f"{report['model']} layer {layers}, {report['policy']}, {report['strategy']}"
     parts = [
         "<h2>Numbers</h2>",
         numbers_part(report),
