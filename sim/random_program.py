@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mapper.cycles import fields as fields_of
 from mapper.cycles import random_stalls
 from mapper.program import unpack_elements
-from rtl.spec.isa import Instr, Op, encode, make, offsets
+from rtl.spec.isa import Error, Instr, Op, decode, encode, make, offsets
 from rtl.spec.numeric import pack_const
-from rtl.spec.params import Params
+from rtl.spec.params import ConfigError, Params
 
+from .iss import legality
 from .slots import clashes
 
 
@@ -306,16 +308,28 @@ def random_program(
 
 
 def _bad_word(g: _Generator, words: list[int]) -> int:
-    """A word with random field bits: nearly always illegal, never unreproducible."""
+    """An illegal word, with random field bits. A legal one could wait for an input that never comes."""
     r = g.r
-    op = r.choice([o for o in Op if o not in (Op.HALT, Op.LOOP)])
-    fields = offsets(op, g.p)
-    word = int(op) if r.random() < 0.8 else r.randint(11, 31)
-    candidates = [w for w in words if w & 31 == op]
-    if candidates and word < 11:
-        word = r.choice(candidates)
-    for name in r.sample(sorted(fields), min(2, len(fields))):
-        at, size = fields[name]
-        word &= ~(((1 << size) - 1) << at)
-        word |= r.choice([0, (1 << size) - 1, r.getrandbits(size)]) << at
-    return word
+    while True:
+        op = r.choice([o for o in Op if o not in (Op.HALT, Op.LOOP)])
+        fields = offsets(op, g.p)
+        word = int(op) if r.random() < 0.8 else r.randint(11, 31)
+        candidates = [w for w in words if w & 31 == op]
+        if candidates and word < 11:
+            word = r.choice(candidates)
+        for name in r.sample(sorted(fields), min(2, len(fields))):
+            at, size = fields[name]
+            word &= ~(((1 << size) - 1) << at)
+            word |= r.choice([0, (1 << size) - 1, r.getrandbits(size)]) << at
+        if _illegal(word, g.p):
+            return word
+
+
+def _illegal(word: int, params: Params) -> bool:
+    """Whether a word cannot issue outside a loop, whatever its address register holds."""
+    try:
+        instr = decode(word, params)
+    except ConfigError:
+        return True
+    f = fields_of(instr)
+    return legality(f, instr.op, f["addr"], False, params) != Error.NONE
