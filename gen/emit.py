@@ -80,8 +80,9 @@ def emit(params: Params, view: str = "both", top: str = "core", **options) -> di
     if view in ("behavioural", "both"):
         texts["blockcim_macro_behavioural.v"] = behavioural_verilog(params)
     texts["lint.vlt"] = (VIEWS / "lint.vlt").read_text()
-    for name in ("memory", "window", "packer", "requantise"):
+    for name in ("memory", "window", "packer"):
         texts[f"blockcim_{name}.v"] = render(name, {})
+    texts["blockcim_requantise.v"] = requantise_verilog(params)
     texts["blockcim_gather.v"] = render("gather", {}, tiles=params.tiles)
     if params.cores > 1:
         texts["blockcim_link.v"] = component_verilog(Link(params), "blockcim_link")
@@ -93,6 +94,14 @@ def emit(params: Params, view: str = "both", top: str = "core", **options) -> di
     if top == "soc":
         texts["blockcim_ram.v"] = render("ram", {})
     return headed(texts, params)
+
+
+def requantise_verilog(params: Params) -> str:
+    """The requantisation of a drain, module `blockcim_requantise`: of all lanes at once, or by turns."""
+    gates = render("requantise_gates", {})
+    if params.step_cycles > 1:
+        return render("requantise_shared", {}) + "\n" + gates
+    return render("requantise", {}) + "\n`ifdef SYNTHESIS\n" + gates + "`endif\n"
 
 
 def simulation(params: Params) -> str:

@@ -22,7 +22,7 @@ class Load:
     array: int  #: pass cycles of the busiest array
     read: int  #: words through the buffer read port (LOAD and SEND)
     write: int  #: words through the busiest buffer write port (drains, and RECV on port 0)
-    drain: int  #: steps of the busiest drain
+    drain: int  #: cycles of the busiest drain
     stream_in: int
     stream_out: int
 
@@ -40,7 +40,7 @@ def resources(lowered: list[Lowered], params: Params) -> Load:
         for op in (Op.LOAD, Op.SEND, Op.RECV)
     }
     drains = [fields(Instr(t.op, t.fields)) for t in tasks if t.op == Op.DRAIN]
-    steps = sum(len(drain_values(f, params)) for f in drains)
+    steps = sum(len(drain_values(f, params)) for f in drains) * params.step_cycles
     written = sum(f["words"] for f in drains if not f["rows"])
     ports, received = params.drain_ports, words[Op.RECV]
     return Load(
@@ -59,7 +59,7 @@ def latency_bound(segments: list[Segment], lowered: list[Lowered], params: Param
     Per segment: stream in, one multicast load, passes of the first factors, their drain, passes of
     the second factors, their drain, stream out.
     """
-    rate = params.lanes * params.drain_ports
+    rate = params.lanes // params.step_cycles * params.drain_ports
     total = 0
     for segment, low in zip(segments, lowered, strict=True):
         middle = sum(_middle(m) for m in segment.matrices)

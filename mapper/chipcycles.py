@@ -94,7 +94,8 @@ class ChainCore(CycleModel):
     def quiet(self) -> bool:
         """Whether nothing can happen before a beat comes: only the stream-in unit is active."""
         return (
-            self.sin is not None
+            self.cycle >= self._decides
+            and self.sin is not None
             and self._load is None
             and not any(self._drains)
             and not self._events
@@ -116,7 +117,7 @@ def _stepping(model: CycleModel, program: Iterable[Instr]) -> Iterator[bool]:
         yield True
     while not model.idle:
         yield False
-    yield True  # HALT
+    yield from [True] * model.ending  # HALT
 
 
 class _Station:

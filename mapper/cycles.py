@@ -7,12 +7,15 @@ The timing contract, for an instruction that issues in cycle i (rtl/ implements 
 
     PASS     computes in cycles i+1 .. i+N, N = steps * planes (tree = full: planes);
              readout = adc: N = planes * weight_planes * the sum of `Params.plane_cycles` over `pass_reads`
-    DRAIN    reads accumulators in i+1 .. i+n (n steps; tile p of a chain p cycles later), writes its result
-             `chain` + 3 cycles after each step
+    DRAIN    reads accumulators in i+s, i+2s .. i+ns (n steps of s = `step_cycles` cycles; tile p of a chain p cycles
+             later), writes its result `chain` + 3 + s - 1 cycles after each step
     LOAD     requests its first word in i+1; a word is cut into slots 2 cycles after its request, and is in
              the row registers 2 cycles after that
     SEND     requests its first word in i+1; a word reaches the stream 2 cycles after its request
     RECV     takes a word a cycle from i+1 on, unless drain port 0 writes the buffer in that cycle
+
+With `issue_cycles` = N > 1 an instruction issues one cycle after its hazards were found clear, and the hazards of the
+next one are looked at N cycles after those of this one. A program then also ends a cycle after what ends it was found.
 
 A read request waits while a running writer still owes that word (chaining word by word); LOAD goes
 before SEND. State that one cycle changes is seen by the next.
@@ -214,6 +217,11 @@ class CycleModel:
         self._events: dict[int, list] = {}
         self._pending: Instr | None = None
         self._pending_port = -1
+        self._lag = int(params.issue_cycles > 1)  #: cycles from a decision to what it does
+        self._starts = 0  #: cycle in which the pending instruction issues
+        self._decides = (
+            params.issue_cycles - 1 - self._lag
+        )  #: cycle in which the next one may be decided on
         counters = ("in", "load", "pass", "drain", "out", "pass_tiles")
         self.busy: dict[str, int] = dict.fromkeys(counters, 0)
 
@@ -253,8 +261,10 @@ class CycleModel:
         return -1
 
     def can_issue(self, instr: Instr) -> bool:
-        """Whether `instr` could issue in this cycle: unit free, hazards clear."""
+        """Whether this cycle could decide to issue `instr`: unit free, hazards clear."""
         op, p = instr.op, self.p
+        if self.cycle < self._decides:
+            return False
         f = instr.fields if isinstance(instr.fields, _Zeros) else fields(instr)
         if op == Op.PASS:
             mask = tile_range(f["tile"], f["span"], p.tiles)
@@ -306,7 +316,8 @@ class CycleModel:
     def idle(self) -> bool:
         """Whether no unit runs; an instruction that cannot issue now never will (deadlock)."""
         return (
-            self.sin is None
+            self.cycle >= self._decides
+            and self.sin is None
             and self._load is None
             and not any(self._drains)
             and self.cycle > self._pass_until
@@ -318,8 +329,9 @@ class CycleModel:
     # -- one cycle -------------------------------------------------------------------------------
 
     def issue(self, instr: Instr) -> None:
-        """Issue `instr` in this cycle; `can_issue` must hold."""
+        """Decide in this cycle to issue `instr`; `can_issue` must hold."""
         self._pending = instr
+        self._starts, self._decides = self.cycle + self._lag, self.cycle + self.p.issue_cycles
         if (
             instr.op == Op.DRAIN
         ):  # now: units that finish in this cycle are free from the next one on
@@ -353,10 +365,25 @@ class CycleModel:
                 both = mask & self.full2
                 self.full2 &= ~both
                 self.full1 &= ~(mask & ~both)
-        if self._pending is not None:
+        if self._pending is not None and self.cycle == self._starts:
             self._start(self._pending)
             self._pending = None
         self.cycle += 1
+
+    def settle(self) -> None:
+        """Let time pass until the next instruction may be decided on; address registers are then what it sees."""
+        while self.cycle < self._decides:
+            self.tick()
+
+    @property
+    def ending(self) -> int:
+        """Cycles from the one that decides that a program ends to its last, both counted."""
+        return 1 + self._lag
+
+    def end(self) -> None:
+        """Let these cycles pass."""
+        for _ in range(self.ending):
+            self.tick()
 
     def wait(self) -> None:
         """Let time pass in which nothing issues: a cycle, or as many as only passes go on (they can be long)."""
@@ -373,7 +400,13 @@ class CycleModel:
     def _uneventful(self) -> int:
         """Cycles from now on that change nothing but how far passes are: up to the end of the first, or 0."""
         now = self.cycle
-        if now >= self._pass_until or self._load or self._events or any(self._drains):
+        if (
+            now < self._decides
+            or now >= self._pass_until
+            or self._load
+            or self._events
+            or any(self._drains)
+        ):
             return 0
         if self.send_left or self._send_inflight or self._send_fifo:
             return 0
@@ -535,6 +568,8 @@ class CycleModel:
     def _start_drain(self, f: dict) -> None:
         p, now, chain, port = self.p, self.cycle, f["chain"], self._pending_port
         steps = len(drain_values(f, p))
+        each = p.step_cycles
+        latency = chain + DRAIN_LATENCY + each - 1
         first, end, writes = 0, 0, set()
         if not f["rows"]:
             first = self.address(f)
@@ -553,11 +588,11 @@ class CycleModel:
                 bool(f["keep"]),
                 self._keep_held if self._keep_port >= 0 else 0,
             )
-            writes = {now + 1 + k + chain + DRAIN_LATENCY for k, flag in enumerate(flags) if flag}
+            writes = {now + (k + 1) * each + latency for k, flag in enumerate(flags) if flag}
             self._keep_port = port if f["keep"] else -1
             self._keep_held = held
-        last = now + steps
-        done = last + chain + DRAIN_LATENCY
+        last = now + steps * each
+        done = last + latency
         self._front_end[port] = last
         self._emerge[port] = last + chain
         self._drains[port].append(_Drain(first, end, writes, done))

@@ -379,7 +379,8 @@ def replay(params: Params, program: list[Instr], after: list[int], length: int =
         model.tick()
     while not model.idle:
         model.wait()
-    return model.cycle + 1
+    model.end()
+    return model.cycle
 
 
 def unrolled(program: list[Instr], length: int = 0) -> Iterator[Instr]:

@@ -1,9 +1,10 @@
 """A core as a user connects it: the register file around the engine."""
 
-from amaranth.hdl import ClockSignal, Instance, Module, Mux, ResetSignal, Signal
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from . import fetch
 from .engine import COUNTED
 from .spec import isa
 from .spec.isa import Error
@@ -70,19 +71,20 @@ class Core(wiring.Component):
         command = written("CTRL")
         asked = command & self.reg_wdata[ctrl["start"]] & ~engine["running"]
         stopped = command & self.reg_wdata[ctrl["reset"]]
-        settling, waiting = Signal(), Signal()
+        settling, waiting = Signal(fetch.settling(p)), Signal()
         m.d.comb += [
             clear.eq(command & self.reg_wdata[ctrl["clear"]]),
-            control["start"].eq((asked | waiting) & ~settling),
+            control["start"].eq(waiting & ~settling.any()),
             self.busy.eq(engine["running"] | waiting),
             self.in_busy.eq(engine["in_busy"]),
             self.halted.eq(engine["halted"]),
             self.irq.eq(irq_enable & (done | failed)),
         ]
-        # The first instruction is fetched anew after a run and after a write of the program: a start waits for it.
+        # A start waits for the first instruction, which is fetched anew after a run and after a write of the program; in
+        # any case it passes a register, for it goes far.
         m.d.sync += [
-            settling.eq(engine["running"] | program["prog_we"]),
-            waiting.eq((asked | waiting) & settling & ~stopped & ~self.soft_reset),
+            settling.eq(Cat(engine["running"] | program["prog_we"], settling)),
+            waiting.eq((asked | (waiting & settling.any())) & ~stopped & ~self.soft_reset),
             commanded.eq(stopped),
         ]
         m.d.comb += control["soft_reset"].eq(commanded | self.soft_reset)

@@ -163,11 +163,11 @@ class DrainPort(wiring.Component):
         new = instr_view(Op.DRAIN, p, self.word)
         active, v = Signal(), Signal(self.layout, name="front", reset_less=True)
         heads, tail = Signal(p.tiles, reset_less=True), Signal(clog2(p.tiles + 1))
-        steps = Steps(m, p, "front", ahead=True)
-        last, _ = steps.advance(m, v, active)
+        steps, emits = Steps(m, p, "front", ahead=True), self._emits(m, active)
+        last, _ = steps.advance(m, v, emits)
         m.d.comb += [
             self.stepping.eq(active),
-            self.heads.eq(Mux(active, heads, 0)),
+            self.heads.eq(Mux(emits, heads, 0)),
             self.control.en.eq(~steps.flush),
             self.control.column.eq(v.column + steps.column),
             self.control.col.eq(v.col),
@@ -175,13 +175,13 @@ class DrainPort(wiring.Component):
             self.control.last.eq(last),
             self.control.release.eq(v.release),
             self.control.left.eq(v.chain - 1),
-            self.free.eq((~active | last) & ~self.used.all()),
-            self.tail.eq(Mux(active & last, v.chain, tail)),
+            self.free.eq((~active | (emits & last)) & ~self.used.all()),
+            self.tail.eq(Mux(emits & last, v.chain, tail)),
             self.idle.eq(~self.used.any()),
         ]
         with m.If(tail != 0):
             m.d.sync += tail.eq(tail - 1)
-        with m.If(active & last):
+        with m.If(emits & last):
             m.d.sync += [active.eq(0), tail.eq(v.chain - 1)]
         with m.If(self.go):
             entry = ~self.newest
@@ -197,7 +197,17 @@ class DrainPort(wiring.Component):
                 self.patterns[entry].eq(copies(new, p.tiles)),
                 self.used.bit_select(entry, 1).eq(1),
             ]
-        return active, v.chain
+        return emits, v.chain
+
+    def _emits(self, m, active):
+        """Whether the front gives a step in this cycle: the last of its `step_cycles`."""
+        cycles = self.params.step_cycles
+        if cycles == 1:
+            return active
+        phase = Signal(range(cycles))
+        with m.If(active):
+            m.d.sync += phase.eq(Mux(phase == cycles - 1, 0, phase + 1))
+        return active & (phase == cycles - 1)
 
     # -- back ------------------------------------------------------------------------------------
 
@@ -377,13 +387,17 @@ class DrainPort(wiring.Component):
     # -- arithmetic ------------------------------------------------------------------------------
 
     def _requantise(self, m, gathered, stage):
-        """rtl/views/requantise.v: take constants; multiply; round, shift, clamp, place in the slices."""
+        """rtl/views/requantise.v: take constants; multiply; round, shift, clamp, place in the slices.
+
+        With `step_cycles` above 1 the first stage takes so many cycles: groups of lanes take turns.
+        """
         p = self.params
         stages = [stage]
         for i in range(1, 4):
             stages.append(Signal(self._stage_layout(), name=f"stage{i}"))
-            m.d.sync += stages[i].eq(stages[i - 1])
         _, stage1, stage2, stage3 = stages
+        m.d.sync += [stage2.eq(stage1), stage3.eq(stage2)]
+        turns = self._first_stage(m, stages)
         self.before_last = stage2
         word, self.placed = Signal(p.word_bits), Signal(p.lanes)
         v = data.View(self.layout, self.entries[stage2.entry].as_value())
@@ -399,17 +413,39 @@ class DrainPort(wiring.Component):
             i_en0=stage.valid,
             i_raw0=stage.raw,
             i_constants=self.const_data,
-            i_en1=stage1.valid,
+            **turns,
             i_sums=gathered,
             i_en2=stage2.valid,
-            i_raw2=stage2.raw,
-            i_sub2=stage2.sub,
             i_lens2=stage2.lens.as_value(),
             i_off2=Mux(v.rows, v.d_off, 0),
             o_word=word,
             o_mask=self.placed,
         )
         return word, stage3
+
+    def _first_stage(self, m, stages):
+        """The stage that multiplies; returns ports of the requantiser that depend on how many lanes do at a time."""
+        p, (stage, stage1, stage2, _) = self.params, stages
+        if p.step_cycles == 1:
+            m.d.sync += stage1.eq(stage)
+            return {"i_en1": stage1.valid, "i_raw2": stage2.raw, "i_sub2": stage2.sub}
+        turn, busy = Signal(range(p.step_cycles)), Signal()
+        held = Signal(self._stage_layout(), name="held")
+        ends = busy & (turn == p.step_cycles - 1)
+        m.d.comb += [stage1.eq(held), stage1.valid.eq(ends)]
+        with m.If(busy):
+            m.d.sync += turn.eq(turn + 1)
+        with m.If(ends):
+            m.d.sync += busy.eq(0)
+        with m.If(stage.valid):
+            m.d.sync += [held.eq(stage), busy.eq(1), turn.eq(0)]
+        return {
+            "i_en1": busy,
+            "i_turn1": turn,
+            "i_sub0": stage.sub,
+            "p_UNITS": p.requantisers,
+            "p_TURN": len(turn),
+        }
 
     # -- destination -----------------------------------------------------------------------------
 

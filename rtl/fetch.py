@@ -2,7 +2,8 @@
 
 An instruction passes two registers: the output of the program memory, from which everything is derived that depends on
 the instruction alone, and the decoded instruction, which issues; the long way out of the memory is no part of the issue
-decision. Loops are followed here: what comes after an instruction is known when it leaves the memory.
+decision. Loops are followed here: what comes after an instruction is known when it leaves the memory. With
+`issue_cycles` above 1 there is time for a register between the memory, whose output is late, and all that.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
@@ -46,12 +47,17 @@ def decoded_layout(params: Params) -> data.StructLayout:
     )
 
 
+def settling(params: Params) -> int:
+    """Cycles after a run or a write of the program in which the first instruction is not there yet."""
+    return 1 if params.issue_cycles == 1 else 2
+
+
 class Fetch(wiring.Component):
     """Program memory, loops, decoder.
 
     `now` is the first instruction of the program from the cycle in which `running` rises; `advance` moves on to
     the next one, which is there in the following cycle. Before a start, the program must not have run or been written
-    in the cycle before.
+    for `settling(params)` cycles.
 
     Members
     -------
@@ -117,7 +123,11 @@ class Fetch(wiring.Component):
             read.en.eq(read_en),
             read.addr.eq(addr),
         ]
-        return read.data
+        if self.params.issue_cycles == 1:
+            return read.data
+        word = Signal(width)
+        m.d.sync += word.eq(read.data)
+        return word
 
     def _follow(self, m, word, pc, after, moves):
         """What comes `after` the instruction that leaves the memory; whether that one is in a loop."""

@@ -1,7 +1,9 @@
 """The sequencer: legality, hazards, issue; address registers, errors. Instructions come from rtl/fetch.py.
 
 One instruction at most issues a cycle, in order. Everything that an instruction waits for is a register of
-the unit that owns it or one of the tile vectors here, so the issue decision is one combinational step.
+the unit that owns it or one of the tile vectors here, so the issue decision is one combinational step. With
+`issue_cycles` above 1 it ends in registers and acts a cycle later, and the next decision is about the state after that;
+with 3 the buffer addresses are registers too. What an instruction waits for stays clear until it issues.
 """
 
 from functools import reduce
@@ -89,6 +91,7 @@ class Sequencer(wiring.Component):
         self.fetch = Fetch(p)
         self.now = self.fetch.now
         self.past = Signal(len(self.now.past) + 1)  # end of the buffer words that `now` accesses
+        self.port = Signal(p.drain_ports)  # that a DRAIN takes
 
     def elaborate(self, platform):
         m = Module()
@@ -103,16 +106,15 @@ class Sequencer(wiring.Component):
             for i in range(AREGS)
         )
         base = Signal(clog2(p.act_depth) + 1)
-        m.d.comb += [
-            base.eq(aregs[now.areg]),
-            self.ea.eq(now.first + base),
-            self.past.eq(now.past + base),
-        ]
+        addressed = m.d.sync if p.issue_cycles == 3 else m.d.comb
+        m.d.comb += base.eq(aregs[now.areg])
+        addressed += [self.ea.eq(now.first + base), self.past.eq(now.past + base)]
         beyond = now.buffer & (self.past > p.act_depth)
         nested = now.in_loop & self.at[Op.LOOP]
         code = error_code(m, now.faults, nested, beyond, p)
         bad = now.ran_out | illegal(now.faults, nested, beyond, p)
-        clear = self._hazards(m)
+        free = self._choose_port(m)
+        clear = self._hazards(m, free)
         idle = (
             ~self.in_active
             & ~self.load_active
@@ -120,17 +122,26 @@ class Sequencer(wiring.Component):
             & ~self.busy.any()
             & self.send_idle
         )
-        halt = self.at[Op.HALT]
-        m.d.comb += issue.eq(self.running & ~bad & ~halt & clear)
-        with m.If(self.running):
+        halt, decides = self.at[Op.HALT], self._decides(m, issue)
+        issues, halts, fails, error = Signal(), Signal(), Signal(), Signal.like(self.error)
+        m.d.comb += issues.eq(decides & ~bad & ~halt & clear)
+        with m.If(decides):
             with m.If(now.ran_out):
-                m.d.comb += [self.failed.eq(1), self.error.eq(Error.PC)]
+                m.d.comb += [fails.eq(1), error.eq(Error.PC)]
             with m.Elif(code != Error.NONE):
-                m.d.comb += [self.failed.eq(1), self.error.eq(code)]
+                m.d.comb += [fails.eq(1), error.eq(code)]
             with m.Elif(halt):
-                m.d.comb += self.halted.eq(idle)
+                m.d.comb += halts.eq(idle)
             with m.Elif(idle & ~clear):
-                m.d.comb += [self.failed.eq(1), self.error.eq(Error.DEADLOCK)]
+                m.d.comb += [fails.eq(1), error.eq(Error.DEADLOCK)]
+        acting = m.d.comb if p.issue_cycles == 1 else m.d.sync
+        acting += [
+            issue.eq(issues),
+            self.halted.eq(halts),
+            self.failed.eq(fails),
+            self.error.eq(error),
+            self.port.eq(free),
+        ]
         with m.If(self.start & ~self.running):
             m.d.sync += self.running.eq(1)
         with m.Elif(self.halted | self.failed):
@@ -139,6 +150,17 @@ class Sequencer(wiring.Component):
         self._address_registers(m, issue, aregs)
         self._issue(m, issue)
         return m
+
+    def _decides(self, m, issue):
+        """Whether this cycle may decide: nothing is under way that changes what the decision depends on."""
+        if self.params.issue_cycles == 1:
+            return self.running
+        acting = issue | self.halted | self.failed
+        if self.params.issue_cycles == 2:
+            return self.running & ~acting
+        arrived = Signal()  # `now` came with this cycle, and the addresses are not yet its own
+        m.d.sync += arrived.eq(issue | ~self.running)
+        return self.running & ~acting & ~arrived
 
     def _fetch(self, m, issue):
         """The instruction that is to issue: `now`."""
@@ -180,12 +202,11 @@ class Sequencer(wiring.Component):
             or_, ((s.active & (s.addr < self.past) & (self.ea < s.end)) for s in self.spans)
         )
 
-    def _hazards(self, m):
+    def _hazards(self, m, free):
         """Whether the units and tiles that the instruction needs are free."""
         p = self.params
         clear, vp, vd = Signal(), self.views[Op.PASS], self.views[Op.DRAIN]
         pass_mask = self.now.pass_mask
-        self.port = self._choose_port(m)
         overlap = self._overlap()
         blocked = (
             ~self.ready
@@ -201,7 +222,7 @@ class Sequencer(wiring.Component):
             Op.SEND: self.send_active,
             Op.LOAD: self.load_active | filling,
             Op.PASS: self.in_ldw | (blocked & pass_mask).any(),
-            Op.DRAIN: ~self.port.any() | unready | Mux(vd.rows, filling, overlap) | self.in_ldc,
+            Op.DRAIN: ~free.any() | unready | Mux(vd.rows, filling, overlap) | self.in_ldc,
             Op.LDW: self.in_active | tile,
             Op.LDC: self.in_active | ~self.drain_idle,
         }

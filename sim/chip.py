@@ -35,6 +35,8 @@ class _Untimed(CycleModel):
     def tick(self) -> None:
         pass
 
+    settle = tick
+
 
 def run_cores(made: Chip) -> tuple[list[np.ndarray], Events]:
     """Output words of every core, int8 (words, lanes), from the encoded programs on the ISS; events of all together.

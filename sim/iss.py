@@ -178,7 +178,7 @@ class Iss:
         after = np.zeros(len(self.inputs), int) if after is None else after
         model = timing(p, after, stall_in, stall_out)
         error, pc, issued = self._execute(program, model, length, limit)
-        model.tick()  # the cycle that halts or fails counts
+        model.end()
         outputs = (
             np.concatenate(self._outputs) if self._outputs else np.zeros((0, p.lanes), np.int8)
         )
@@ -191,12 +191,12 @@ class Iss:
         p, pc, loop, issued = self.p, 0, None, 0
         decoded: dict[int, Instr] = {}
         while True:
+            model.settle()
             if pc >= min(len(program), p.prog_depth):
-                if pc < p.prog_depth:  # memory beyond the program holds zeros, which are NOPs
-                    for _ in range(p.prog_depth - pc):
-                        model.tick()
-                    issued += p.prog_depth - pc
-                return Error.PC, p.prog_depth, issued
+                beyond = p.prog_depth - pc  # memory beyond the program holds zeros, which are NOPs
+                for _ in range(beyond * p.issue_cycles):
+                    model.tick()
+                return Error.PC, p.prog_depth, issued + beyond
             if pc not in decoded:
                 try:
                     word = program[pc]

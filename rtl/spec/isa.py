@@ -15,7 +15,8 @@ Instructions issue in order, at most one a cycle; each goes to a unit that then 
     stream-out  SEND                one at a time
 
 An instruction waits at issue until its unit is free and its hazards are clear, so results are those
-of executing the program in order; timing is a function of the program and the stream stalls alone.
+of executing the program in order; timing is a function of the program and the stream stalls alone. With `issue_cycles`
+above 1, instructions are at least so many cycles apart, and issue one cycle after they were found to be free to.
 
 Tile state. Each tile has two banks of row registers: fills (LOAD, DRAIN to rows) write the fill
 bank; `PASS fresh` first swaps the banks, then computes from what was filled. Each tile has two

@@ -57,6 +57,10 @@ class Params:
     cores: int = 1  #: cores per chip
     lanes: int = 32  #: elements a cycle through a buffer, load or drain port
     drain_ports: int = 1  #: drains at the same time: 1, 2 or 4
+    requantisers: int = 0  #: multipliers that the lanes of a drain share; 0: one a lane
+    issue_cycles: int = (
+        1  #: from an instruction to the next, 1..3; more cycles: shorter paths, faster clock
+    )
     chunk: int = 0  #: column groups a drain selects together; 0: gcd of G, H and granule
     act_depth: int = 1024  #: activation buffer, words of `lanes` elements
     const_depth: int = 1024  #: requantisation constants, words of `lanes` entries
@@ -77,6 +81,7 @@ class Params:
         self._one_of("tree", ("shared", "full"))
         self._one_of("readout", ("digital", "adc"))
         self._one_of("drain_ports", (1, 2, 4))
+        self._between("issue_cycles", 1, 3)
         self._between("rows", 2, 2048)
         self._between("cols", 2, 2048)
         self._check_readout()
@@ -95,6 +100,10 @@ class Params:
         if self.lanes % (32 // self.act_bits):
             raise ConfigError(
                 f"lanes: {self.lanes} must be a multiple of {32 // self.act_bits} (int32 output)"
+            )
+        if self.requantisers < 0 or (self.requantisers and self.lanes % self.requantisers):
+            raise ConfigError(
+                f"requantisers: {self.requantisers} does not divide lanes = {self.lanes}"
             )
         if self.act_bits % self.dac_bits:
             raise ConfigError(
@@ -203,6 +212,11 @@ class Params:
         return self.chunk or math.gcd(self.row_groups, self.col_groups, self.granule)
 
     @property
+    def step_cycles(self) -> int:
+        """Cycles of a drain step: lanes take turns at the multipliers of the requantisation."""
+        return self.lanes // (self.requantisers or self.lanes)
+
+    @property
     def acc_bits(self) -> int:
         """Width of a tile's accumulators: exact for a fan-in of `rows`, wraps beyond."""
         return self.act_bits + self.weight_bits + clog2(self.rows)
@@ -257,8 +271,11 @@ class Params:
     def config_hash(self) -> int:
         """32-bit hash of parameters and ISA version; hardware and program must carry the same."""
         values = self.as_dict()
-        if not self.analog:  # digital configurations keep the hash that they always had
-            values = {name: v for name, v in values.items() if name not in ANALOG_TIMES}
+        # Configurations keep the hash that they had before these parameters were there.
+        unused = () if self.analog else ANALOG_TIMES
+        unused += ("issue_cycles",) if self.issue_cycles == 1 else ()
+        unused += () if self.requantisers else ("requantisers",)
+        values = {name: v for name, v in values.items() if name not in unused}
         text = json.dumps([ISA_VERSION, values], sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
@@ -329,6 +346,7 @@ PRESETS["ulx3s"] = {
     "const_depth": 256,
     "prog_depth": 256,
     "stream_width": 32,
+    "issue_cycles": 3,
 }
 PRESETS["tangnano9k"] = PRESETS["ulx3s"] | {"rows": 4, "cols": 4, "act_depth": 256}
 PRESETS["icebreaker"] = PRESETS["tangnano9k"] | {
