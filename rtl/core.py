@@ -80,8 +80,8 @@ class Core(wiring.Component):
             self.halted.eq(engine["halted"]),
             self.irq.eq(irq_enable & (done | failed)),
         ]
-        # A start waits for the first instruction, which is fetched anew after a run and after a write of the program; in
-        # any case it passes a register, for it goes far.
+        # A start waits for the first instruction, which is fetched anew after a run and after a write of the program;
+        # in any case it passes a register, for it goes far.
         m.d.sync += [
             settling.eq(Cat(engine["running"] | program["prog_we"], settling)),
             waiting.eq((asked | (waiting & settling.any())) & ~stopped & ~self.soft_reset),

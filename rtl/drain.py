@@ -9,7 +9,7 @@ from amaranth.hdl import Array, Cat, ClockSignal, Const, Instance, Module, Mux, 
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .fill import Position, bus_layout, copies, land, slot_layout, slot_tiles
+from .fill import Part, Position, bus_layout, copies, land, slot_layout, slot_tiles
 from .layout import instr_layout, instr_view
 from .packer import Packer
 from .spans import DRAIN_ENTRIES, span_layout
@@ -232,12 +232,13 @@ class DrainPort(wiring.Component):
         m.d.sync += v.eq(coming)
         with m.If((valid & last) | (~valid & ~begun)):
             m.d.sync += steps.start(coming)
+        part = self._parts(m, v, steps, coming, begun, Cat(valid, last, next_const))
         self._constant(m, current, following, begun, Cat(valid, last, next_const))
         stage = Signal(self._stage_layout(), name="stage0")
         position = Position(*(Signal(n, name=f"slice_{i}") for i, n in enumerate(Position.bits(p))))
         place = Mux(begun, position.place, v.d_m0)
         start = Position(Mux(begun, position.offset, 0), place)
-        self._slots(m, v, steps, start, position, valid, stage)
+        self._slots(m, v, steps, start, position, part, valid, stage)
         gathered = self._gather(m, v, steps, valid, next_const)
         m.d.comb += [
             stage.valid.eq(valid),
@@ -247,6 +248,22 @@ class DrainPort(wiring.Component):
             stage.sub.eq(steps.sub),
         ]
         return gathered, stage
+
+    def _parts(self, m, v, steps, coming, begun, state):
+        """The part that the first slot of a step fills: a register, which moves on with the steps of a column."""
+        valid, last, next_const = state
+        bits = Part.bits((1 << len(v.d_part)) + (1 << len(steps.step)) * self.params.slots, v)
+        part = Part(*(Signal(n, name=f"part_{i}", reset_less=True) for i, n in enumerate(bits)))
+        first, further = Part.of(v.d_part, v), part.next(m, v, "part_next", self.params.slots)
+        new = Part.of(coming.d_part, coming)
+        with m.If(valid & next_const):
+            m.d.sync += [
+                part.tiles.eq(Mux(steps.step_last, first.tiles, further.tiles)),
+                part.groups.eq(Mux(steps.step_last, first.groups, further.groups)),
+            ]
+        with m.If((valid & last) | (~valid & ~begun)):
+            m.d.sync += [part.tiles.eq(new.tiles), part.groups.eq(new.groups)]
+        return part
 
     def _constant(self, m, current, following, begun, state):
         """Reads the constant of the step that may follow in the next cycle: it is there when the step is."""
@@ -275,11 +292,11 @@ class DrainPort(wiring.Component):
             }
         )
 
-    def _slots(self, m, v, steps, start, position, valid, stage):
+    def _slots(self, m, v, steps, start, position, part, valid, stage):
         """Per slot of the step: piece, first block, valid length, landing place."""
         p = self.params
         piece, slot = Const(0, 1), Const(0, 1)
-        where, lens = start, []
+        where, lens, first_part = start, [], part
         for s in range(p.slots):
             block = (steps.step * p.slots + slot) * p.granule
             left, size = (
@@ -290,11 +307,15 @@ class DrainPort(wiring.Component):
             inside = (piece < v.pieces) & (steps.column + piece < v.columns) & ~steps.flush
             with m.If(inside & (left > 0)):
                 m.d.comb += size.eq(Mux(left > p.granule, p.granule, left))
-            part = v.d_part + steps.step * p.slots + slot
             land(m, stage.slots[s], v, where, part, size != 0, p)
             lens.append(size)
             wraps = Signal(name=f"wraps{s}")
             m.d.comb += wraps.eq(slot + 1 == v["slots"])
+            further = part.next(m, v, f"part{s}")
+            part = Part(
+                Mux(wraps, first_part.tiles, further.tiles),
+                Mux(wraps, first_part.groups, further.groups),
+            )
             after = where.next(m, v, f"slice{s}")
             one_step = wraps & (v.steps == 1)
             where = Position(

@@ -3,7 +3,7 @@
 from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data
 
-from .spec.params import Params, index_bits
+from .spec.params import Params, clog2, index_bits
 from .tilemask import multiples, rotate, wrap
 
 
@@ -54,10 +54,39 @@ class Position:
         return 24, index_bits(params.row_groups)
 
 
-def land(m: Module, slot, v, position: Position, part, valid, params: Params) -> None:
-    """Set `slot` for part `part` of the slice at `position`; slots outside the span or the array are dropped."""
-    offset = position.offset + part * v.d_tpart
-    group = v.d_row + position.place + part * v.d_rpart
+class Part:
+    """Combinational distance of a part from part 0 of its slice, in tiles and in row groups.
+
+    Counted up part by part: a multiplier would be a long way in a small FPGA.
+    """
+
+    def __init__(self, tiles, groups):
+        self.tiles, self.groups = tiles, groups
+
+    @staticmethod
+    def of(number, v) -> "Part":
+        """The distance of part `number`, by multipliers."""
+        return Part(number * v.d_tpart, number * v.d_rpart)
+
+    @staticmethod
+    def bits(parts: int, v) -> tuple[int, int]:
+        """Register widths (tiles, row groups) for parts 0..parts."""
+        return len(v.d_tpart) + clog2(parts + 1), len(v.d_rpart) + clog2(parts + 1)
+
+    def next(self, m: Module, v, name: str, parts: int = 1) -> "Part":
+        """The distance of the part so many parts further on."""
+        tiles, groups = (Signal.like(n, name=f"{name}_{k}") for k, n in vars(self).items())
+        m.d.comb += [
+            tiles.eq(self.tiles + parts * v.d_tpart),
+            groups.eq(self.groups + parts * v.d_rpart),
+        ]
+        return Part(tiles, groups)
+
+
+def land(m: Module, slot, v, position: Position, part: Part, valid, params: Params) -> None:
+    """Set `slot` for a part of the slice at `position`; slots outside the span or the array are dropped."""
+    offset = position.offset + part.tiles
+    group = v.d_row + position.place + part.groups
     m.d.comb += [
         slot.offset.eq(offset),
         slot.group.eq(group),

@@ -4,7 +4,7 @@ from amaranth.hdl import ClockSignal, Const, Instance, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .fill import Position, bus_layout, copies, land, slot_layout, slot_tiles
+from .fill import Part, Position, bus_layout, copies, land, slot_layout, slot_tiles
 from .layout import instr_layout, instr_view
 from .spans import span_layout
 from .spec import isa
@@ -53,6 +53,9 @@ class LoadUnit(wiring.Component):
         have, inflight = Signal(range(2 * p.lanes + 1)), Signal()
         skipping, elems, part = Signal(), Signal(20, reset_less=True), Signal(6, reset_less=True)
         position = Position(*(Signal(n, reset_less=True) for n in Position.bits(p)))
+        distance = Part(
+            *(Signal(n, name=f"part_{i}", reset_less=True) for i, n in enumerate(Part.bits(63, v)))
+        )
         planned = Signal()
         plan = Signal(self._plan_layout(), name="plan", reset_less=True)
         emit = self.active & planned & (have >= plan.wanted)
@@ -84,7 +87,7 @@ class LoadUnit(wiring.Component):
             i_data=self.read_data,
             o_cut=self.bus.data,
         )
-        following, ends = self._slots(m, v, position, part, elems)
+        following, ends = self._slots(m, v, position, part, distance, elems)
         with m.If(emit | ~planned):
             m.d.sync += [planned.eq(1), plan.eq(following), plan.skip.eq(skipping)]
             m.d.sync += skipping.eq(0)
@@ -96,6 +99,8 @@ class LoadUnit(wiring.Component):
                     position.offset.eq(ends[0].offset),
                     position.place.eq(ends[0].place),
                     part.eq(ends[1]),
+                    distance.tiles.eq(ends[2].tiles),
+                    distance.groups.eq(ends[2].groups),
                 ]
         with m.If(emit & plan.last):
             m.d.sync += self.active.eq(0)
@@ -113,6 +118,8 @@ class LoadUnit(wiring.Component):
                 skipping.eq(incoming.skip != 0),
                 elems.eq(incoming.elems),
                 part.eq(0),
+                distance.tiles.eq(0),
+                distance.groups.eq(0),
                 position.offset.eq(0),
                 position.place.eq(incoming.d_m0),
                 self.pattern.eq(copies(incoming, p.tiles)),
@@ -134,7 +141,7 @@ class LoadUnit(wiring.Component):
             }
         )
 
-    def _slots(self, m, v, position, part, elems):
+    def _slots(self, m, v, position, part, distance, elems):
         """Chain of the slots of one cycle. Returns their plan, and where the next cycle goes on.
 
         A plan is made while the one before it is carried out: the first word is there two cycles after its request.
@@ -149,20 +156,24 @@ class LoadUnit(wiring.Component):
             m.d.comb += size.eq(Mux(left < whole, left, whole))
             shown = Signal(6, name=f"shown{s}")
             m.d.comb += shown.eq(part - v.part_lo)
-            wanted = (part >= v.part_lo) & (shown < v.part_n) & (size != 0)
-            land(m, plan.slots[s], v, position, shown, wanted, p)
+            begun = part >= v.part_lo
+            wanted = begun & (shown < v.part_n) & (size != 0)
+            land(m, plan.slots[s], v, position, distance, wanted, p)
             m.d.comb += [plan.lens[s].eq(size), plan.starts[s].eq(taken)]
             after, following = position.next(m, v, f"after{s}"), Signal(6, name=f"part{s}")
             m.d.comb += following.eq(Mux(last, 0, part + 1))
             moved = Position(
                 Mux(last, after.offset, position.offset), Mux(last, after.place, position.place)
             )
+            further = distance.next(m, v, f"distance{s}")
+            counts = begun & ~last
+            distance = Part(Mux(counts, further.tiles, 0), Mux(counts, further.groups, 0))
             total = Signal(range(p.lanes + 1), name=f"taken{s}")
             rest = Signal(20, name=f"left{s}")
             m.d.comb += [total.eq(taken + size), rest.eq(left - size)]
             position, part, taken, left = moved, following, total, rest
         m.d.comb += [plan.wanted.eq(taken), plan.last.eq(left == 0)]
-        return plan, (position, part)
+        return plan, (position, part, distance)
 
     def _emit(self, m, v, plan, emit):
         """Register the slots of this cycle on the fill bus; their elements come from the window."""

@@ -72,9 +72,12 @@ module blockcim_sim;
     stall_count_q <= stall_count;
   end
 
+  // The first busy cycle is that of the start: cycles, and what the source offers, count from the next one on.
+  reg begun = 0;
+  wire runs = busy && begun;
   reg [1:0] stall = 0;  // of this cycle: a register for the same reason
   reg [31:0] next_stall = 0;
-  wire in_valid = busy && have_beat && (out_words >= after) && (held || !stall[0]);
+  wire in_valid = runs && have_beat && (out_words >= after) && (held || !stall[0]);
   wire out_ready = !stall[1];
 
   integer in_file = 0, after_file = 0, out_file = 0, got = 0, i = 0;
@@ -98,10 +101,11 @@ module blockcim_sim;
 
   always @(posedge clk) begin
     held <= in_valid && !in_ready;
-    next_stall = !busy ? 0 : (stall_at + 1 >= stall_count_q) ? 0 : stall_at + 1;
+    begun <= busy;
+    next_stall = !runs ? 0 : (stall_at + 1 >= stall_count_q) ? 0 : stall_at + 1;
     stall_at <= next_stall;
     stall <= (stall_count_q != 0) ? stalls[next_stall[15:0]][1:0] : 2'b00;
-    cycle <= busy ? cycle + 1 : 0;
+    cycle <= runs ? cycle + 1 : 0;
     if (prime_q || (in_valid && in_ready)) begin
       if (prime_q || in_at == BUFFER) begin
         got = 0;
