@@ -348,7 +348,12 @@ PRESETS["ulx3s"] = {
     "stream_width": 32,
     "issue_cycles": 3,
 }
-PRESETS["tangnano9k"] = PRESETS["ulx3s"] | {"rows": 4, "cols": 4, "act_depth": 256}
+PRESETS["tangnano9k"] = PRESETS["ulx3s"] | {
+    "rows": 4,
+    "cols": 4,
+    "act_depth": 256,
+    "requantisers": 1,
+}
 PRESETS["icebreaker"] = PRESETS["tangnano9k"] | {
     "act_depth": 128,
     "const_depth": 128,
