@@ -138,6 +138,9 @@ class DrainPort(wiring.Component):
         p = self.params
         self.masks = self._per_entry(p.tiles, "fill_mask")
         self.patterns = self._per_entry(p.tiles, "pattern")
+        first = Part.of(*self._first_part())
+        self.first_tiles = self._per_entry(first.tiles.shape(), "first_tiles")
+        self.first_groups = self._per_entry(first.groups.shape(), "first_groups")
         self.used = Signal(DRAIN_ENTRIES)
         self.newest = Signal(range(DRAIN_ENTRIES))
         emitted, chain = self._front(m)
@@ -154,6 +157,11 @@ class DrainPort(wiring.Component):
         return Array(
             Signal(shape, name=f"{name}{i}", reset_less=True) for i in range(DRAIN_ENTRIES)
         )
+
+    def _first_part(self):
+        """The part that the first slot of the incoming instruction fills, and the instruction."""
+        new = instr_view(Op.DRAIN, self.params, self.word)
+        return new.d_part, new
 
     # -- front -----------------------------------------------------------------------------------
 
@@ -186,6 +194,7 @@ class DrainPort(wiring.Component):
         with m.If(self.go):
             entry = ~self.newest
             base = multiples(new.chain, new.groups, p.tiles)
+            part = Part.of(*self._first_part())
             m.d.sync += [
                 *steps.start(new),
                 active.eq(1),
@@ -195,6 +204,8 @@ class DrainPort(wiring.Component):
                 self.entries[entry].eq(new),
                 self.masks[entry].eq(self.fill_mask),
                 self.patterns[entry].eq(copies(new, p.tiles)),
+                self.first_tiles[entry].eq(part.tiles),
+                self.first_groups[entry].eq(part.groups),
                 self.used.bit_select(entry, 1).eq(1),
             ]
         return emits, v.chain
@@ -232,7 +243,7 @@ class DrainPort(wiring.Component):
         m.d.sync += v.eq(coming)
         with m.If((valid & last) | (~valid & ~begun)):
             m.d.sync += steps.start(coming)
-        part = self._parts(m, v, steps, coming, begun, Cat(valid, last, next_const))
+        part = self._parts(m, v, steps, entry, begun, Cat(valid, last, next_const))
         self._constant(m, current, following, begun, Cat(valid, last, next_const))
         stage = Signal(self._stage_layout(), name="stage0")
         position = Position(*(Signal(n, name=f"slice_{i}") for i, n in enumerate(Position.bits(p))))
@@ -249,20 +260,26 @@ class DrainPort(wiring.Component):
         ]
         return gathered, stage
 
-    def _parts(self, m, v, steps, coming, begun, state):
+    def _parts(self, m, v, steps, entry, begun, state):
         """The part that the first slot of a step fills: a register, which moves on with the steps of a column."""
         valid, last, next_const = state
         bits = Part.bits((1 << len(v.d_part)) + (1 << len(steps.step)) * self.params.slots, v)
         part = Part(*(Signal(n, name=f"part_{i}", reset_less=True) for i, n in enumerate(bits)))
-        first, further = Part.of(v.d_part, v), part.next(m, v, "part_next", self.params.slots)
-        new = Part.of(coming.d_part, coming)
-        with m.If(valid & next_const):
-            m.d.sync += [
-                part.tiles.eq(Mux(steps.step_last, first.tiles, further.tiles)),
-                part.groups.eq(Mux(steps.step_last, first.groups, further.groups)),
-            ]
-        with m.If((valid & last) | (~valid & ~begun)):
-            m.d.sync += [part.tiles.eq(new.tiles), part.groups.eq(new.groups)]
+        further = part.next(m, v, "part_next", self.params.slots)
+        for now, after, firsts in (
+            (part.tiles, further.tiles, self.first_tiles),
+            (part.groups, further.groups, self.first_groups),
+        ):
+            first = Signal(
+                len(firsts[0]), name="first", reset_less=True
+            )  # of the drain that `v` is
+            coming = Signal.like(first, name="coming_first")
+            m.d.comb += coming.eq(Mux(valid & last, firsts[~entry], firsts[entry]))
+            m.d.sync += first.eq(coming)
+            with m.If(valid & next_const):
+                m.d.sync += now.eq(Mux(steps.step_last, first, after))
+            with m.If((valid & last) | (~valid & ~begun)):
+                m.d.sync += now.eq(coming)
         return part
 
     def _constant(self, m, current, following, begun, state):
@@ -418,6 +435,7 @@ class DrainPort(wiring.Component):
             stages.append(Signal(self._stage_layout(), name=f"stage{i}"))
         _, stage1, stage2, stage3 = stages
         m.d.sync += [stage2.eq(stage1), stage3.eq(stage2)]
+        self._limit(m, stage2, stage3)
         turns = self._first_stage(m, stages)
         self.before_last = stage2
         word, self.placed = Signal(p.word_bits), Signal(p.lanes)
@@ -443,6 +461,24 @@ class DrainPort(wiring.Component):
             o_mask=self.placed,
         )
         return word, stage3
+
+    def _limit(self, m, stage, after):
+        """No more elements than `elems` of the drain allow go on from one stage to the next."""
+        elems = self._per_entry(20, "elems")
+        left = elems[stage.entry]
+        for s in range(self.params.slots):
+            size, rest = Signal.like(stage.lens[s], name=f"size{s}"), Signal(20, name=f"rest{s}")
+            m.d.comb += [
+                size.eq(Mux(stage.lens[s] > left, left, stage.lens[s])),
+                rest.eq(left - size),
+            ]
+            m.d.sync += after.lens[s].eq(size)
+            left = rest
+        with m.If(stage.valid):
+            m.d.sync += elems[stage.entry].eq(left)
+        with m.If(self.go):
+            new = instr_view(Op.DRAIN, self.params, self.word)
+            m.d.sync += elems[~self.newest].eq(new.elems)
 
     def _first_stage(self, m, stages):
         """The stage that multiplies; returns ports of the requantiser that depend on how many lanes do at a time."""
@@ -503,7 +539,6 @@ class DrainPort(wiring.Component):
         p = self.params
         new = instr_view(Op.DRAIN, p, self.word)
         m.submodules.packer = packer = Packer(p)
-        elems = self._per_entry(20, "elems")
         addr = self._per_entry(clog2(p.act_depth) + 1, "addr")
         end = self._per_entry(clog2(p.act_depth) + 1, "end")
         m.d.comb += [
@@ -513,7 +548,6 @@ class DrainPort(wiring.Component):
             packer.step.keep.eq(v.keep),
             packer.step.lens.eq(stage.lens),
             packer.elements.eq(word),
-            packer.limit.eq(elems[stage.entry]),
             self.write_en.eq(packer.write & (addr[stage.entry] != end[stage.entry])),
             self.write_addr.eq(addr[stage.entry]),
             self.write_data.eq(packer.word),
@@ -525,14 +559,11 @@ class DrainPort(wiring.Component):
                 self.spans[i].addr.eq(addr[i]),
                 self.spans[i].end.eq(end[i]),
             ]
-        with m.If(packer.step.valid):
-            m.d.sync += elems[stage.entry].eq(elems[stage.entry] - packer.taken)
         with m.If(self.write_en):
             m.d.sync += addr[stage.entry].eq(addr[stage.entry] + 1)
         with m.If(self.go):
             entry = ~self.newest
             m.d.sync += [
-                elems[entry].eq(new.elems),
                 addr[entry].eq(self.ea),
                 end[entry].eq(self.ea + new.words),
             ]

@@ -1,6 +1,6 @@
 """The engine: sequencer, tiles, buffer, drains and streams of one core, without its registers."""
 
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, ResetSignal, Signal
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetSignal, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -156,13 +156,11 @@ class Engine(wiring.Component):
         m.d.comb += [
             load.grant.eq(load.want & ~owed(load.span.addr)),
             sout.grant.eq(sout.want & ~load.grant & ~owed(sout.span.addr)),
-            read.addr.eq(load.span.addr),
+            read.addr.eq(Mux(load.grant, load.span.addr, sout.span.addr)),
             read.en.eq(load.grant | sout.grant),
             load.read_data.eq(read.data),
             sout.read_data.eq(read.data),
         ]
-        with m.If(sout.grant):
-            m.d.comb += read.addr.eq(sout.span.addr)
         for k, drain in enumerate(self.drains):
             write = buffer.writes[k]
             m.d.comb += [

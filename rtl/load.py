@@ -95,7 +95,7 @@ class LoadUnit(wiring.Component):
                 m.d.sync += [plan.wanted.eq(v.skip), plan.last.eq(0)]
             with m.Else():
                 m.d.sync += [
-                    elems.eq(elems - following.wanted),
+                    elems.eq(ends[3]),
                     position.offset.eq(ends[0].offset),
                     position.place.eq(ends[0].place),
                     part.eq(ends[1]),
@@ -153,7 +153,8 @@ class LoadUnit(wiring.Component):
             last = part == v.parts - 1
             size = Signal(range(p.granule + 1), name=f"size{s}")
             whole = Mux(last, v.tail, p.granule)
-            m.d.comb += size.eq(Mux(left < whole, left, whole))
+            ends = left <= whole
+            m.d.comb += size.eq(Mux(ends, left, whole))
             shown = Signal(6, name=f"shown{s}")
             m.d.comb += shown.eq(part - v.part_lo)
             begun = part >= v.part_lo
@@ -172,8 +173,8 @@ class LoadUnit(wiring.Component):
             rest = Signal(20, name=f"left{s}")
             m.d.comb += [total.eq(taken + size), rest.eq(left - size)]
             position, part, taken, left = moved, following, total, rest
-        m.d.comb += [plan.wanted.eq(taken), plan.last.eq(left == 0)]
-        return plan, (position, part, distance)
+        m.d.comb += [plan.wanted.eq(taken), plan.last.eq(ends)]
+        return plan, (position, part, distance, left)
 
     def _emit(self, m, v, plan, emit):
         """Register the slots of this cycle on the fill bus; their elements come from the window."""

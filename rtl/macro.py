@@ -5,7 +5,8 @@
 
 Cycles, in both views: a fill or a weight write takes effect at its clock edge; a step of a pass occupies
 `Macro.step_cycles` = planes cycles and its result is in the accumulators at the edge that ends the last of
-them, so a drain may read it in the very next cycle; a drain is in `q` one edge after `drain_en`.
+them, so a drain may read it in the very next cycle; a drain is in `q` one edge after `drain_en`. With `issue_cycles`
+above 1 no drain comes that early: the structural view then takes two cycles more, which shorten its paths.
 
 With `readout = "adc"` a step is a read of the analog array: a strobe for each pair of an input bit plane and a weight
 bit plane, in which all columns that are read have been converted. How long they settle and wait for converters is
@@ -285,6 +286,11 @@ def _enabled(totals, rows, params: Params):
     return sum(terms[1:], terms[0])
 
 
+def _deep(params: Params) -> bool:
+    """Whether a result is read three cycles after its last plane at the earliest: `issue_cycles` see to that."""
+    return params.issue_cycles > 1
+
+
 def _accumulators(params: Params) -> list:
     return [
         Signal(signed(params.acc_bits), name=f"acc{bank}", reset_less=True) for bank in range(2)
@@ -299,6 +305,9 @@ class Column(_Part):
     it replaces with `load`; `drain_bank`, the accumulator shown at `value`. One plane a cycle, LSB first: the sum
     moves down by a digit and the new total comes on top, so no total needs a variable shift. `value` holds a
     step from the cycle after its last plane on: it shows what the accumulator is about to hold.
+
+    Where a drain cannot follow that fast (`_deep`) totals pass a register, all the others come a cycle later, and
+    `value` is that of the accumulator.
     """
 
     name = "blockcim_column"
@@ -327,13 +336,18 @@ class Column(_Part):
             with m.If(due):
                 m.d.sync += acc.eq(result)
         shown = Mux(self.drain_bank, accs[1], accs[0])
-        m.d.comb += self.value.eq(Mux(self.close & (self.acc_bank == self.drain_bank), new, shown))
+        early = self.close & (self.acc_bank == self.drain_bank) & ~_deep(p)
+        m.d.comb += self.value.eq(Mux(early, new, shown))
         return m
 
     def _step(self, m: Module):
         """The sum of the planes so far; with one-bit digits the sign plane is subtracted."""
         p = self.params
         total = _enabled(self.totals, self.rows, p)
+        if _deep(p):
+            kept = Signal(total.shape(), reset_less=True)
+            m.d.sync += kept.eq(total)
+            total = kept
         low = p.act_bits - p.dac_bits  # places below the newest total
         high = signed(len(total) + 1)
         step = Signal(low + high.width, reset_less=True)
@@ -479,11 +493,21 @@ class ColumnGroup(_Part):
         close, load, bank = (
             Signal(name=f"close{name}", reset_less=True) for name in ("", "_load", "_bank")
         )
-        m.d.sync += close.eq(self.enable & self.last)
-        with m.If(self.enable & self.last):
-            m.d.sync += [load.eq(self.load), bank.eq(self.acc_bank)]
-        plane = {name: getattr(self, name) for name in ("enable", "open", "last", "drain_bank")}
-        return plane | {"close": close, "load": load, "acc_bank": bank}
+        given = {n: getattr(self, n) for n in ("enable", "open", "last", "load", "acc_bank")}
+        if _deep(self.params):
+            for name, signal in given.items():
+                given[name] = Signal.like(signal, name=f"late_{name}")
+                m.d.sync += given[name].eq(signal)
+        ends = given["enable"] & given["last"]
+        m.d.sync += close.eq(ends)
+        with m.If(ends):
+            m.d.sync += [load.eq(given.pop("load")), bank.eq(given.pop("acc_bank"))]
+        return given | {
+            "close": close,
+            "load": load,
+            "acc_bank": bank,
+            "drain_bank": self.drain_bank,
+        }
 
     def _analog_controls(self, m: Module) -> dict:
         names = ("plane", "last", "load", "enable", "acc_bank", "drain_bank")

@@ -8,7 +8,7 @@ from .spec.params import Params, clog2
 
 
 def pack_layout(params: Params) -> data.StructLayout:
-    """A step: valid elements in each slot, whether it is the last of its drain, whether the rest is kept."""
+    """A step: elements of each slot, whether it is the last of its drain, whether the rest is kept."""
     return data.StructLayout(
         {
             "valid": 1,
@@ -20,7 +20,7 @@ def pack_layout(params: Params) -> data.StructLayout:
 
 
 class Packer(wiring.Component):
-    """Appends the valid elements of every slot, in order, to what is left of the step before: rtl/views/packer.v.
+    """Appends the elements of every slot, in order, to what is left of the step before: rtl/views/packer.v.
 
     Combinational from `step` to `write`. A word is written when it is full, or with the last step unless the rest
     is kept; it is then filled up with zeros. A last step that leaves elements behind a full word loses them: the
@@ -30,8 +30,6 @@ class Packer(wiring.Component):
     -------
     clear : In, forget what is left
     step, elements : In, the step and its lanes
-    limit : In, elements that may still be taken
-    taken : Out, elements taken
     write, word : Out, a buffer word is complete
     """
 
@@ -42,8 +40,6 @@ class Packer(wiring.Component):
                 "clear": In(1),
                 "step": In(pack_layout(p)),
                 "elements": In(p.word_bits),
-                "limit": In(20),
-                "taken": Out(clog2(p.lanes + 1)),
                 "write": Out(1),
                 "word": Out(p.word_bits),
             }
@@ -58,7 +54,7 @@ class Packer(wiring.Component):
             p_ACT=p.act_bits,
             p_GRANULE=p.granule,
             p_LEN=clog2(p.granule + 1),
-            p_COUNT=len(self.taken),
+            p_COUNT=clog2(p.lanes + 1),
             i_clk=ClockSignal(),
             i_clear=self.clear | ResetSignal(),
             i_valid=step.valid,
@@ -66,8 +62,6 @@ class Packer(wiring.Component):
             i_keep=step.keep,
             i_lens=step.lens.as_value(),
             i_elements=self.elements,
-            i_limit=self.limit,
-            o_taken=self.taken,
             o_write=self.write,
             o_word=self.word,
         )

@@ -70,6 +70,11 @@ class Peripheral(wiring.Component):
     A fault, like CTRL reset, resets the core, stops DMA and empties the FIFOs; STATUS shows an error then.
     Parameters must pass `check_params`.
 
+    Parameters
+    ----------
+    params : hardware parameters
+    early : `addr` is there a cycle before `request`, and what follows from it alone may take that cycle
+
     Members
     -------
     request, addr, we, strobe, wdata, ack, err, outside, rdata : the control port
@@ -79,8 +84,9 @@ class Peripheral(wiring.Component):
     busy : Out, a program runs
     """
 
-    def __init__(self, params: Params):
+    def __init__(self, params: Params, early: bool = False):
         self.params = p = params
+        self.early = early
         check_params(p)
         super().__init__(
             {
@@ -263,7 +269,16 @@ class Peripheral(wiring.Component):
                 m.d.comb += [known.eq(1), writable.eq(1)]
             with m.Case(*(r.address for r in ON_BUS.values() if r.access == "ro")):
                 m.d.comb += known.eq(1)
-        no_room = (self.addr == ON_BUS["IN_DATA"].address) & full
+        feeds = Signal()
+        m.d.comb += feeds.eq(self.addr == ON_BUS["IN_DATA"].address)
+        if self.early:
+            decoded = [
+                Signal.like(signal, name=f"was_{signal.name}")
+                for signal in (known, writable, feeds)
+            ]
+            m.d.sync += Cat(decoded).eq(Cat(known, writable, feeds))
+            known, writable, feeds = decoded
+        no_room = feeds & full
         m.d.comb += [
             refused.eq(~known | (self.we & (~writable | ~self.strobe.all() | no_room))),
             self.granted.eq(self.request & self.we & ~refused),

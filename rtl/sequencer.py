@@ -111,8 +111,7 @@ class Sequencer(wiring.Component):
         addressed += [self.ea.eq(now.first + base), self.past.eq(now.past + base)]
         beyond = now.buffer & (self.past > p.act_depth)
         nested = now.in_loop & self.at[Op.LOOP]
-        code = error_code(m, now.faults, nested, beyond, p)
-        bad = now.ran_out | illegal(now.faults, nested, beyond, p)
+        code, bad = self._verdict(m, nested, beyond)
         free = self._choose_port(m)
         clear = self._hazards(m, free)
         idle = (
@@ -150,6 +149,26 @@ class Sequencer(wiring.Component):
         self._address_registers(m, issue, aregs)
         self._issue(m, issue)
         return m
+
+    def _verdict(self, m, nested, beyond):
+        """Error code of the instruction if it is legal to fetch, and whether it must not issue.
+
+        With `issue_cycles` 3 what does not depend on the address is known a cycle before.
+        """
+        p, now = self.params, self.now
+
+        def verdict(beyond):
+            code = error_code(m, now.faults, nested, beyond, p)
+            return Cat(code, now.ran_out | illegal(now.faults, nested, beyond, p))
+
+        if p.issue_cycles < 3:
+            found = verdict(beyond)
+        else:
+            inside, outside = verdict(Const(0, 1)), verdict(Const(1, 1))
+            either = [Signal(len(v), name=f"verdict{n}") for n, v in enumerate((inside, outside))]
+            m.d.sync += [either[0].eq(inside), either[1].eq(outside)]
+            found = Mux(beyond, either[1], either[0])
+        return found[:-1], found[-1]
 
     def _decides(self, m, issue):
         """Whether this cycle may decide: nothing is under way that changes what the decision depends on."""

@@ -36,7 +36,7 @@ class OnSerial(wiring.Component):
         self, params: Params, idle_bits: int = IDLE_BITS, script: list[Step] | None = None
     ):
         self.idle_bits, self.script = idle_bits, script
-        self.peripheral = Peripheral(params)
+        self.peripheral = Peripheral(params, early=True)
         super().__init__(
             {
                 "divisor": In(DIVISOR_BITS),
@@ -57,7 +57,7 @@ class OnSerial(wiring.Component):
         inside = bridge.adr[BUS_ADDRESS_BITS:] == 0
         asks = bridge.cyc & bridge.stb
         bus = {"asks": asks & inside, "we": bridge.we, "adr": bridge.adr, "dat_w": bridge.dat_w}
-        served = 1
+        served, outside = 1, Signal()
         if self.script is not None:
             m.submodules.test = test = SelfTest(self.script)
             own = {"asks": test.cyc & test.stb, "we": test.we, "adr": test.adr, "dat_w": test.dat_w}
@@ -79,24 +79,30 @@ class OnSerial(wiring.Component):
             self.busy.eq(peripheral.busy),
             bridge.dat_r.eq(dat_r),
             bridge.ack.eq(ack & served),
-            bridge.err.eq((err | (asks & ~inside)) & served),
+            bridge.err.eq((err | outside) & served),
         ]
+        # A cycle later, and a cycle longer, in which the bridge asks for nothing.
+        m.d.sync += outside.eq(asks & ~inside)
         # DMA: every transfer is answered with an error.
         m.d.sync += peripheral.dma_err.eq(peripheral.dma_cyc & peripheral.dma_stb)
         return m
 
     def _transfers(self, m, asks, we, adr, dat_w):
-        """Registers on the way to the peripheral and back, for a short clock period. Returns ack, err, dat_r."""
+        """Registers on the way to the peripheral and back, for a short clock period. Returns ack, err, dat_r.
+
+        The address is there a cycle before the request.
+        """
         m.submodules.slave = slave = WishboneSlave()
         connect_control(m, slave, self.peripheral)
         done, ack, err, dat_r = Signal(), Signal(), Signal(), Signal(WORD)
         answered = slave.wb_cyc & (slave.wb_ack | slave.wb_err)
         m.d.comb += [slave.wb_stb.eq(slave.wb_cyc), slave.wb_sel.eq(~0)]
         m.d.sync += [ack.eq(slave.wb_ack), err.eq(slave.wb_err), dat_r.eq(slave.wb_dat_r)]
-        m.d.sync += done.eq(answered)
+        known = Signal()  # the address was there in the cycle before
+        m.d.sync += [done.eq(answered), known.eq(asks & ~slave.wb_cyc & ~done)]
         with m.If(answered):
             m.d.sync += slave.wb_cyc.eq(0)
         with m.Elif(~slave.wb_cyc & ~done):
-            m.d.sync += [slave.wb_cyc.eq(asks), slave.wb_we.eq(we)]
+            m.d.sync += [slave.wb_cyc.eq(asks & known), slave.wb_we.eq(we)]
             m.d.sync += [slave.wb_adr.eq(adr), slave.wb_dat_w.eq(dat_w)]
         return ack, err, dat_r

@@ -214,12 +214,13 @@ class Tile(wiring.Component):
         """Drain control: from a port if this tile is a head, else from the tile before. Returns the macro's ports."""
         p = self.params
         control = Signal(control_layout(p))
-        m.d.comb += control.eq(self.chain_control)
+        if p.tiles > 1:  # a tile alone heads all its chains
+            m.d.comb += control.eq(self.chain_control)
         for k in range(p.drain_ports):
             with m.If(self.heads[k]):
                 m.d.comb += control.eq(self.controls[k])
         head = self.heads.any()
-        active = head | self.chain_valid
+        active = head if p.tiles == 1 else head | self.chain_valid
         m.d.comb += [
             self.drained.eq(active & control.last),
             self.released.eq(active & control.last & control.release),
@@ -240,7 +241,7 @@ class Tile(wiring.Component):
             "i_drain_rot": Mux(first >= p.col_groups, first - p.col_groups, first)[
                 : index_bits(p.col_groups)
             ],
-            "i_drain_add": ~head,
+            "i_drain_add": ~head if p.tiles > 1 else Const(0, 1),
             "i_chain_in": self.chain_in,
             "o_q": self.q,
         }

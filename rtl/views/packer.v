@@ -15,8 +15,6 @@ module blockcim_packer #(
   input wire keep,
   input wire [LANES/GRANULE*LEN-1:0] lens,
   input wire [LANES*ACT-1:0] elements,
-  input wire [19:0] limit,
-  output reg [COUNT-1:0] taken,
   output reg write,
   output reg [LANES*ACT-1:0] word
 );
@@ -25,9 +23,8 @@ module blockcim_packer #(
   localparam SLOT = GRANULE * ACT;
 
   reg [WORD-1:0] rest;
-  reg [COUNT:0] count, fill, size;
+  reg [COUNT:0] count, fill;
   reg [2*WORD+SLOT-1:0] line;
-  reg [19:0] left;
   reg full;
 `ifdef SYNTHESIS
   reg [2*WORD+SLOT-1:0] moved;
@@ -44,8 +41,6 @@ module blockcim_packer #(
     s = 0;
     line = 0;
     fill = count;
-    left = limit;
-    size = 0;
     full = 0;
 `ifdef SYNTHESIS
     moved = 0;
@@ -55,8 +50,6 @@ module blockcim_packer #(
       line[WORD-1:0] = rest;
       /* verilator unroll_full */
       for (s = 0; s < SLOTS; s = s + 1) begin
-        size = {{COUNT+1-LEN{1'b0}}, lens[s*LEN+:LEN]};
-        if ({{20-LEN{1'b0}}, lens[s*LEN+:LEN]} > left) size = left[COUNT:0];
 `ifdef SYNTHESIS
         moved = {{2*WORD{1'b0}}, elements[s*SLOT+:SLOT]} << (fill * ACT);
         for (e = 0; e < 2 * LANES + GRANULE; e = e + 1)
@@ -64,8 +57,7 @@ module blockcim_packer #(
 `else
         line[fill*ACT+:SLOT] = elements[s*SLOT+:SLOT];
 `endif
-        fill = fill + size;
-        left = left - {{19-COUNT{1'b0}}, size};
+        fill = fill + {{COUNT+1-LEN{1'b0}}, lens[s*LEN+:LEN]};
       end
 `ifdef SYNTHESIS
       for (e = 0; e < 2 * LANES + GRANULE; e = e + 1)
@@ -75,8 +67,6 @@ module blockcim_packer #(
 `endif
       full = fill >= LANES;
     end
-    size = fill - count;
-    taken = size[COUNT-1:0];
     write = valid && (full || (last && !keep && fill != 0));
     word = line[WORD-1:0];
   end

@@ -161,6 +161,19 @@ def test_structural_view_with_four_slots_a_word(need, seed):
     assert result.good, f"{result.name}: {result.detail}"
 
 
+@pytest.mark.icarus
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("issue_cycles", [2, 3])
+def test_structural_view_with_registers_for_a_fast_clock(need, issue_cycles, seed):
+    """One tile and several, whose columns take two cycles more than those of the other view."""
+    sizes = CONFIGS["one-requantiser"] | {"issue_cycles": issue_cycles, "dac_bits": 8 >> 3 * seed}
+    params = Params.from_dict(SMALL | sizes | {"tiles": 1 + 2 * seed})
+    result = run_random(
+        params, need("icarus"), seed, stalls=seed == 1, texts=emit(params, "structural")
+    )
+    assert result.good, f"{result.name}: {result.detail}"
+
+
 @pytest.mark.verilator
 @pytest.mark.parametrize("seed", range(4))
 def test_analog_random_program_on_verilator(need, seed):
