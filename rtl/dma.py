@@ -176,3 +176,21 @@ class Dma(wiring.Component):
         with m.If(self.write_start & ~write.running):
             m.d.sync += self.written.eq(0)
         write.step(m, self.write_start, self.write_stop, self.write_addr, self.write_words)
+
+
+class NoMemory(Dma):
+    """The same where there is no memory: a channel that is to move words ends with an error."""
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.sync += [
+            self.read_running.eq(self.read_start & ~self.read_stop & (self.read_words != 0)),
+            self.write_running.eq(self.write_start & ~self.write_stop & (self.write_words != 0)),
+        ]
+        m.d.comb += [
+            self.reading.eq(self.read_running),
+            self.writing.eq(self.write_running),
+            self.read_error.eq(self.read_running),
+            self.write_error.eq(self.write_running),
+        ]
+        return m

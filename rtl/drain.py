@@ -44,9 +44,14 @@ class Steps:
         """Statements that start a new drain."""
         return [self.column.eq(0), self.step.eq(0), self.sub.eq(0), self.flush.eq(0)]
 
-    def start(self, v):
-        """Statements that say, with `ahead`, what the first step of drain `v` is."""
-        return [self.step_last.eq(v.steps == 1), self.column_last.eq(v.pieces >= v.columns)]
+    @staticmethod
+    def first(v):
+        """Whether the first step of drain `v` is the last of its column, and whether that column is the last."""
+        return Cat(v.steps == 1, v.pieces >= v.columns)
+
+    def start(self, first):
+        """Statement that says, with `ahead`, what the `first` step of a drain is."""
+        return Cat(self.step_last, self.column_last).eq(first)
 
     def advance(self, m: Module, v, enable):
         """Step on while `enable`; returns whether the step is the last, and whether a new constant follows."""
@@ -138,6 +143,7 @@ class DrainPort(wiring.Component):
         p = self.params
         self.masks = self._per_entry(p.tiles, "fill_mask")
         self.patterns = self._per_entry(p.tiles, "pattern")
+        self.first_steps = self._per_entry(2, "first_steps")
         first = Part.of(*self._first_part())
         self.first_tiles = self._per_entry(first.tiles.shape(), "first_tiles")
         self.first_groups = self._per_entry(first.groups.shape(), "first_groups")
@@ -196,7 +202,8 @@ class DrainPort(wiring.Component):
             base = multiples(new.chain, new.groups, p.tiles)
             part = Part.of(*self._first_part())
             m.d.sync += [
-                *steps.start(new),
+                steps.start(Steps.first(new)),
+                self.first_steps[entry].eq(Steps.first(new)),
                 active.eq(1),
                 v.eq(new),
                 heads.eq(rotate(base, new.tile, p.tiles)),
@@ -242,7 +249,8 @@ class DrainPort(wiring.Component):
         m.d.comb += coming.eq(Mux(valid & last, following.as_value(), current.as_value()))
         m.d.sync += v.eq(coming)
         with m.If((valid & last) | (~valid & ~begun)):
-            m.d.sync += steps.start(coming)
+            first = Mux(valid & last, self.first_steps[~entry], self.first_steps[entry])
+            m.d.sync += steps.start(first)
         part = self._parts(m, v, steps, entry, begun, Cat(valid, last, next_const))
         self._constant(m, current, following, begun, Cat(valid, last, next_const))
         stage = Signal(self._stage_layout(), name="stage0")
@@ -439,6 +447,7 @@ class DrainPort(wiring.Component):
         turns = self._first_stage(m, stages)
         self.before_last = stage2
         word, self.placed = Signal(p.word_bits), Signal(p.lanes)
+        self.moved = Signal(p.word_bits)
         v = data.View(self.layout, self.entries[stage2.entry].as_value())
         m.submodules.requantise = Instance(
             "blockcim_requantise",
@@ -458,6 +467,7 @@ class DrainPort(wiring.Component):
             i_lens2=stage2.lens.as_value(),
             i_off2=Mux(v.rows, v.d_off, 0),
             o_word=word,
+            o_moved=self.moved,
             o_mask=self.placed,
         )
         return word, stage3
@@ -510,7 +520,7 @@ class DrainPort(wiring.Component):
         """The finished step: on the fill bus, or into the packer and the buffer."""
         v = data.View(self.layout, Signal(self.layout.size, name="done"))
         m.d.comb += v.as_value().eq(self.entries[stage.entry].as_value())
-        self._fill_bus(m, v, word, stage)
+        self._fill_bus(m, v, stage)
         self._write(m, v, word, stage)
         with m.If(stage.valid & stage.last):
             m.d.sync += self.used.bit_select(stage.entry, 1).eq(0)
@@ -520,7 +530,7 @@ class DrainPort(wiring.Component):
         complete = early.valid & early.last & rows
         m.d.comb += self.filled.eq(Mux(complete, self.masks[early.entry], 0))
 
-    def _fill_bus(self, m, v, word, stage):
+    def _fill_bus(self, m, v, stage):
         p, bus = self.params, self.bus
         group = index_bits(p.row_groups)
         pattern = Signal(p.tiles, name="done_pattern")
@@ -532,7 +542,7 @@ class DrainPort(wiring.Component):
                 bus.tiles[s].eq(Mux(stage.valid & v.rows, tiles, 0)),
                 bus.group[s * group : (s + 1) * group].eq(slot.group),
             ]
-        m.d.comb += [bus.mask.eq(self.placed), bus.data.eq(word)]
+        m.d.comb += [bus.mask.eq(self.placed), bus.data.eq(self.moved)]
 
     def _write(self, m, v, word, stage):
         """Packs the step and writes complete words; `spans` are the words still owed."""

@@ -47,12 +47,12 @@ def drain_constants(v, p: Params):
 def faults_layout(p: Params) -> data.StructLayout:
     """Rules that an instruction breaks, as far as it says so itself: `address` and `loop` come at issue.
 
-    `elements` and `capacity` are those of a LOAD: elements that it reads or skips, and that its words hold.
+    `elements` and `capacity` are those of a LOAD: elements that it reads or skips, and that its words hold; `constants`
+    is the end of the constant words that are read or written.
     """
     numbers = {"elements": 21, "capacity": clog2(p.act_depth + 1) + clog2(p.lanes)}
-    return data.StructLayout(
-        dict.fromkeys(("unknown", "field", "tile", "const", "load"), 1) | numbers
-    )
+    numbers["constants"] = max(clog2(p.const_depth + 1), clog2(p.granule + 1) + 10) + 1
+    return data.StructLayout(dict.fromkeys(("unknown", "field", "tile", "load"), 1) | numbers)
 
 
 def misfit(found, p: Params):
@@ -63,7 +63,7 @@ def misfit(found, p: Params):
 
 def illegal(found, in_loop, address, p: Params):
     """Whether `error_code` is not 0, apart: issue waits for no more than that."""
-    static = found.unknown | found.field | found.tile | found.const
+    static = found.unknown | found.field | found.tile | (found.constants > p.const_depth)
     return static | in_loop | address | misfit(found, p)
 
 
@@ -72,7 +72,7 @@ def error_code(m: Module, found, in_loop, address, p: Params):
     code = Signal(range(max(Error) + 1))
     m.d.comb += code.eq(Error.NONE)
     for bad, error in (
-        (found.const, Error.CONST),
+        (found.constants > p.const_depth, Error.CONST),
         (address, Error.ADDRESS),
         (found.tile, Error.TILE),
         (found.field | misfit(found, p), Error.FIELD),
@@ -87,7 +87,7 @@ def error_code(m: Module, found, in_loop, address, p: Params):
 def faults(m: Module, views: dict, p: Params):
     """The faults (`faults_layout`) of the instruction seen through `views`."""
     found = Signal(faults_layout(p))
-    field, tile, const = found.field, found.tile, found.const
+    field, tile = found.field, found.tile
     with m.Switch(views[Op.NOP].op):
         with m.Case(Op.NOP, Op.HALT, Op.SETA):
             pass
@@ -118,7 +118,7 @@ def faults(m: Module, views: dict, p: Params):
             )
             m.d.comb += tile.eq((v.tile >= p.tiles) | (v.span > p.tiles))
         with m.Case(Op.DRAIN):
-            _drain(m, views[Op.DRAIN], (field, tile, const), p)
+            _drain(m, views[Op.DRAIN], found, p)
         with m.Case(Op.LDW):
             v = views[Op.LDW]
             m.d.comb += field.eq((v.rows == 0) | (v.row + v.rows > p.rows))
@@ -126,7 +126,7 @@ def faults(m: Module, views: dict, p: Params):
         with m.Case(Op.LDC):
             v = views[Op.LDC]
             m.d.comb += field.eq(v.words == 0)
-            m.d.comb += const.eq(v["const"] + v.words > p.const_depth)
+            m.d.comb += found.constants.eq(v["const"] + v.words)
         with m.Default():
             m.d.comb += found.unknown.eq(1)
     return found
@@ -149,8 +149,7 @@ def _load(m, v, field, tile, p: Params):
 
 
 def _drain(m, v, found, p: Params):
-    field, tile, const = found
-    m.d.comb += field.eq(
+    m.d.comb += found.field.eq(
         any_of(
             v.groups == 0,
             v.chain == 0,
@@ -171,8 +170,8 @@ def _drain(m, v, found, p: Params):
         )
     )
     m.d.comb += [
-        tile.eq(
+        found.tile.eq(
             (v.tile >= p.tiles) | (v.groups * v.chain > p.tiles) | (v.rows & _fill_tiles(v, p))
         ),
-        const.eq(v["const"] + drain_constants(v, p) > p.const_depth),
+        found.constants.eq(v["const"] + drain_constants(v, p)),
     ]

@@ -60,10 +60,12 @@ class LoadUnit(wiring.Component):
         plan = Signal(self._plan_layout(), name="plan", reset_less=True)
         emit = self.active & planned & (have >= plan.wanted)
         rest, arriving = Signal.like(have), Signal(range(p.lanes + 1))
+        # Whether a word is emitted is known late: both answers are ready by then.
+        fits = [n + arriving <= p.lanes for n in (have, have - plan.wanted)]
         m.d.comb += [
             rest.eq(Mux(emit, have - plan.wanted, have)),
             arriving.eq(Mux(inflight, p.lanes, 0)),
-            self.want.eq(self.span.active & (rest + arriving <= p.lanes)),
+            self.want.eq(self.span.active & Mux(emit, fits[1], fits[0])),
         ]
         m.d.sync += [have.eq(rest + arriving), inflight.eq(self.grant)]
         with m.If(self.grant):
@@ -171,7 +173,7 @@ class LoadUnit(wiring.Component):
             distance = Part(Mux(counts, further.tiles, 0), Mux(counts, further.groups, 0))
             total = Signal(range(p.lanes + 1), name=f"taken{s}")
             rest = Signal(20, name=f"left{s}")
-            m.d.comb += [total.eq(taken + size), rest.eq(left - size)]
+            m.d.comb += [total.eq(taken + size), rest.eq(Mux(ends, 0, left - whole))]
             position, part, taken, left = moved, following, total, rest
         m.d.comb += [plan.wanted.eq(taken), plan.last.eq(ends)]
         return plan, (position, part, distance, left)

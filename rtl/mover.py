@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-from .dma import DMA_ADDRESS_BITS, Dma, connect_master, master_ports
+from .dma import DMA_ADDRESS_BITS, Dma, NoMemory, connect_master, master_ports
 from .spec.params import ConfigError, Params
 from .words import WORD, BeatsToWords, WordsToBeats
 
@@ -32,7 +32,8 @@ class Mover(wiring.Component):
     """A FIFO of words each way; DMA and registers fill the one and empty the other, a word a cycle.
 
     While DMA reads, `push` has no room; while it writes, `pop` gets nothing. The program channel rewinds the program
-    memory, then moves words from the input FIFO into it, a word in each cycle that it is granted.
+    memory, then moves words from the input FIFO into it, a word in each cycle that it is granted. Without
+    `memory`, DMA that is to move words ends with an error.
 
     Members
     -------
@@ -48,8 +49,8 @@ class Mover(wiring.Component):
     out_valid, out_ready, out_data : beats of the core (into here)
     """
 
-    def __init__(self, params: Params):
-        self.words = beat_words(params)
+    def __init__(self, params: Params, memory: bool = True):
+        self.words, self.memory = beat_words(params), memory
         super().__init__(
             {
                 "reset": In(1),
@@ -86,7 +87,7 @@ class Mover(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.dma = self.dma = Dma(FIFO_WORDS)
+        m.submodules.dma = self.dma = (Dma if self.memory else NoMemory)(FIFO_WORDS)
         connect_master(m, self.dma, self, "wb_")
         for name in ("read_error", "write_error", "full"):
             m.d.comb += getattr(self, name).eq(getattr(self.dma, name))

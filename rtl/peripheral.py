@@ -73,7 +73,8 @@ class Peripheral(wiring.Component):
     Parameters
     ----------
     params : hardware parameters
-    early : `addr` is there a cycle before `request`, and what follows from it alone may take that cycle
+    alone : nothing but the control port is connected: MODE has no effect, DMA ends in faults READ and WRITE. `addr`
+        must be there a cycle before `request` then: what follows from it alone may take that cycle
 
     Members
     -------
@@ -84,9 +85,9 @@ class Peripheral(wiring.Component):
     busy : Out, a program runs
     """
 
-    def __init__(self, params: Params, early: bool = False):
+    def __init__(self, params: Params, alone: bool = False):
         self.params = p = params
-        self.early = early
+        self.alone = alone
         check_params(p)
         super().__init__(
             {
@@ -107,8 +108,7 @@ class Peripheral(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.mover = self.mover = Mover(self.params)
-        m.submodules.check = self.check = PacketCheck(self.params)
+        m.submodules.mover = self.mover = Mover(self.params, memory=not self.alone)
         connect_master(m, self.mover, self, "dma_")
         self.granted = Signal()  # a write that is done
         self.reset = Signal()  # of core, DMA and FIFOs
@@ -118,8 +118,14 @@ class Peripheral(wiring.Component):
             name: self._written("CTRL") & self.wdata[bit] for name, bit, _, _ in ON_BUS["CTRL"].bits
         }
         self._core(m)
-        self._data(m)
-        self._faults(m)
+        if self.alone:
+            self._words(m)
+            self._faults(m)
+        else:
+            m.submodules.check = self.check = PacketCheck(self.params)
+            self._data(m)
+            self._faults(m, {Fault.LONG: self.check.long, Fault.SHORT: self.check.short})
+            self._packets(m)
         values = {"MODE": self.mode, "FAULT": self.fault, **self._dma(m)}
         self._reply(m, capabilities(self.params) | values)
         return m
@@ -167,6 +173,18 @@ class Peripheral(wiring.Component):
             with m.Else():
                 m.d.comb += [core["reg_addr"].eq(ON_BUS["PROG_DATA"].address)]
                 m.d.comb += core["reg_wdata"].eq(mover.prog_data)
+
+    def _words(self, m):
+        """Beats between the core and the mover."""
+        core, mover = self.core, self.mover
+        m.d.comb += [
+            core["in_valid"].eq(mover.in_valid),
+            core["in_data"].eq(mover.in_data),
+            mover.in_ready.eq(core["in_ready"]),
+            mover.out_valid.eq(core["out_valid"]),
+            mover.out_data.eq(core["out_data"]),
+            core["out_ready"].eq(mover.out_ready),
+        ]
 
     def _data(self, m):
         """Beats between the core and the stream ports or the mover; a port keeps what it offers over a reset."""
@@ -231,16 +249,26 @@ class Peripheral(wiring.Component):
             "DMA_BUSY": mover.busy,
         }
 
-    def _faults(self, m):
+    def _packets(self, m):
+        """What the check of packets wants to know."""
+        check = self.check
+        m.d.comb += [
+            check.reset.eq(self.reset),
+            check.start.eq(self.command["start"] & ~self.busy),
+            check.running.eq(self.busy),
+            check.halted.eq(self.core["halted"]),
+            check.in_busy.eq(self.core["in_busy"]),
+        ]
+
+    def _faults(self, m, more: dict | None = None):
         """The first fault stays until software has seen it; it resets the core a cycle later."""
-        check, mover, command = self.check, self.mover, self.command
+        mover, command = self.mover, self.command
         found = Signal(Fault)
         for code, condition in {
             Fault.FULL: mover.full,
             Fault.WRITE: mover.write_error,
             Fault.READ: mover.read_error,
-            Fault.LONG: check.long,
-            Fault.SHORT: check.short,
+            **(more or {}),
         }.items():
             with m.If(condition & ~self.reset & (self.fault == Fault.NONE)):
                 m.d.comb += found.eq(code)
@@ -252,11 +280,6 @@ class Peripheral(wiring.Component):
         enable = self._register(m, "IRQ_ENABLE", 1)
         m.d.comb += [
             mover.reset.eq(self.reset),
-            check.reset.eq(self.reset),
-            check.start.eq(command["start"] & ~self.busy),
-            check.running.eq(self.busy),
-            check.halted.eq(self.core["halted"]),
-            check.in_busy.eq(self.core["in_busy"]),
             self.irq.eq(self.core["irq"] | (enable & (self.fault != Fault.NONE))),
         ]
 
@@ -271,7 +294,7 @@ class Peripheral(wiring.Component):
                 m.d.comb += known.eq(1)
         feeds = Signal()
         m.d.comb += feeds.eq(self.addr == ON_BUS["IN_DATA"].address)
-        if self.early:
+        if self.alone:
             decoded = [
                 Signal.like(signal, name=f"was_{signal.name}")
                 for signal in (known, writable, feeds)

@@ -92,6 +92,9 @@ class Sequencer(wiring.Component):
         self.now = self.fetch.now
         self.past = Signal(len(self.now.past) + 1)  # end of the buffer words that `now` accesses
         self.port = Signal(p.drain_ports)  # that a DRAIN takes
+        self.stuck = (
+            Signal()
+        )  # the instruction waits for more than words of the buffer, which wait for none
 
     def elaborate(self, platform):
         m = Module()
@@ -131,7 +134,7 @@ class Sequencer(wiring.Component):
                 m.d.comb += [fails.eq(1), error.eq(code)]
             with m.Elif(halt):
                 m.d.comb += halts.eq(idle)
-            with m.Elif(idle & ~clear):
+            with m.Elif(idle & self.stuck):
                 m.d.comb += [fails.eq(1), error.eq(Error.DEADLOCK)]
         acting = m.d.comb if p.issue_cycles == 1 else m.d.sync
         acting += [
@@ -237,15 +240,19 @@ class Sequencer(wiring.Component):
         filling = (self.filling & self.fill_mask).any()
         tile = Array(self.busy[t] for t in range(p.tiles))[self.views[Op.LDW].tile]
         waits = {
-            Op.RECV: self.in_active | overlap,
+            Op.RECV: self.in_active,
             Op.SEND: self.send_active,
             Op.LOAD: self.load_active | filling,
             Op.PASS: self.in_ldw | (blocked & pass_mask).any(),
-            Op.DRAIN: ~free.any() | unready | Mux(vd.rows, filling, overlap) | self.in_ldc,
+            Op.DRAIN: ~free.any() | unready | (vd.rows & filling) | self.in_ldc,
             Op.LDW: self.in_active | tile,
             Op.LDC: self.in_active | ~self.drain_idle,
         }
-        m.d.comb += clear.eq(~reduce(or_, (self.at[op] & wait for op, wait in waits.items())))
+        touches = self.at[Op.RECV] | (self.at[Op.DRAIN] & ~vd.rows)
+        m.d.comb += [
+            self.stuck.eq(reduce(or_, (self.at[op] & wait for op, wait in waits.items()))),
+            clear.eq(~self.stuck & ~(touches & overlap)),
+        ]
         return clear
 
     def _choose_port(self, m):

@@ -36,7 +36,7 @@ class OnSerial(wiring.Component):
         self, params: Params, idle_bits: int = IDLE_BITS, script: list[Step] | None = None
     ):
         self.idle_bits, self.script = idle_bits, script
-        self.peripheral = Peripheral(params, early=True)
+        self.peripheral = Peripheral(params, alone=True)
         super().__init__(
             {
                 "divisor": In(DIVISOR_BITS),
@@ -83,8 +83,6 @@ class OnSerial(wiring.Component):
         ]
         # A cycle later, and a cycle longer, in which the bridge asks for nothing.
         m.d.sync += outside.eq(asks & ~inside)
-        # DMA: every transfer is answered with an error.
-        m.d.sync += peripheral.dma_err.eq(peripheral.dma_cyc & peripheral.dma_stb)
         return m
 
     def _transfers(self, m, asks, we, adr, dat_w):

@@ -1,7 +1,7 @@
 // Requantisation of all lanes of a drain (rtl/spec/numeric.py): y = clamp((sum * mult + half) >> shift), the bias being in
 // the sum already. en0 takes the constants; a cycle later en1 takes the sums and multiplies; a cycle later en2 makes the
-// word. raw0 passes the sum on; raw2 then puts part `sub2` of the lanes on the word as int32. Each granule of lanes is
-// moved up by `off2` lanes (what leaves it is lost), and `mask` has the first lens2[s] of them, moved likewise.
+// word. raw0 passes the sum on; raw2 then puts part `sub2` of the lanes on the word as int32. `moved` has each granule of
+// lanes moved up by `off2` lanes (what leaves it is lost), and `mask` the first lens2[s] of them, moved likewise.
 // One process with loops over lanes: small, idle at no cost in simulation, and the loops over arrays become vector
 // instructions, for which the sums are 64 bits wide there: 50 hold every value (rtl/spec/numeric.py). Synthesis takes
 // the same function as gates that are few and fast: blockcim_product, blockcim_round.
@@ -25,6 +25,7 @@ module blockcim_requantise #(
   input wire [LANES/GRANULE*LEN-1:0] lens2,
   input wire [OFF-1:0] off2,
   output reg [LANES*ACT-1:0] word,
+  output reg [LANES*ACT-1:0] moved,
   output reg [LANES-1:0] mask
 );
   /* verilator lint_off BLKSEQ */
@@ -46,13 +47,15 @@ module blockcim_requantise #(
   (* mem2reg *) reg [WIDE-1:0] product [0:LANES-1];
   (* mem2reg *) reg [WIDE-1:0] rounded [0:LANES-1];
   reg [LANES*ACT-1:0] next;
-  reg [GRANULE*ACT-1:0] slice;
+  reg [OFF-1:0] off;
   reg [2*GRANULE-1:0] ones;
+  integer s;
   reg [31:0] i;
 
   initial begin
     word = 0;
     mask = 0;
+    off = 0;
     for (i = 0; i < LANES; i = i + 1) begin
       product[i] = 0;
       shift[i] = 0;
@@ -76,6 +79,15 @@ module blockcim_requantise #(
     end
   endgenerate
 `endif
+
+  always @* begin
+    moved = word;
+    s = 0;
+    /* verilator unroll_full */
+    if (off != 0)
+      for (s = 0; s < LANES / GRANULE; s = s + 1)
+        moved[s*GRANULE*ACT+:GRANULE*ACT] = word[s*GRANULE*ACT+:GRANULE*ACT] << (off * ACT);
+  end
 
   always @(posedge clk) begin
     if (en2) begin
@@ -102,13 +114,11 @@ module blockcim_requantise #(
       end
       /* verilator unroll_full */
       for (i = 0; i < LANES / GRANULE; i = i + 1) begin
-        slice = next[i*GRANULE*ACT+:GRANULE*ACT];
-        if (off2 != 0) slice = slice << (off2 * ACT);
-        next[i*GRANULE*ACT+:GRANULE*ACT] = slice;
         ones = ((1 << lens2[i*LEN+:LEN]) - 1) << off2;
         mask[i*GRANULE+:GRANULE] <= ones[GRANULE-1:0];
       end
       word <= next;
+      off <= off2;
     end
     if (en1) begin
 `ifdef SYNTHESIS

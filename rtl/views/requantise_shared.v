@@ -24,6 +24,7 @@ module blockcim_requantise #(
   input wire [LANES/GRANULE*LEN-1:0] lens2,
   input wire [OFF-1:0] off2,
   output reg [LANES*ACT-1:0] word,
+  output reg [LANES*ACT-1:0] moved,
   output reg [LANES-1:0] mask
 );
   /* verilator lint_off BLKSEQ */
@@ -39,8 +40,9 @@ module blockcim_requantise #(
   reg [SUB-1:0] sub1, sub2;
   reg [TURN-1:0] turn2;
   reg [LANES*ACT-1:0] kept, next;
-  reg [GRANULE*ACT-1:0] slice;
+  reg [OFF-1:0] off;
   reg [2*GRANULE-1:0] ones;
+  integer s;
   reg [31:0] i, lane;
 
   wire [UNITS*50-1:0] products;
@@ -60,6 +62,7 @@ module blockcim_requantise #(
   initial begin
     word = 0;
     mask = 0;
+    off = 0;
     kept = 0;
     mults = 0;
     shifts = 0;
@@ -69,6 +72,15 @@ module blockcim_requantise #(
     sub1 = 0;
     sub2 = 0;
     turn2 = 0;
+  end
+
+  always @* begin
+    moved = word;
+    s = 0;
+    /* verilator unroll_full */
+    if (off != 0)
+      for (s = 0; s < LANES / GRANULE; s = s + 1)
+        moved[s*GRANULE*ACT+:GRANULE*ACT] = word[s*GRANULE*ACT+:GRANULE*ACT] << (off * ACT);
   end
 
   always @(posedge clk) begin
@@ -83,10 +95,9 @@ module blockcim_requantise #(
       kept <= next;
     end
     if (en2) begin
+      word <= next;
+      off <= off2;
       for (i = 0; i < LANES / GRANULE; i = i + 1) begin
-        slice = next[i*GRANULE*ACT+:GRANULE*ACT];
-        if (off2 != 0) slice = slice << (off2 * ACT);
-        word[i*GRANULE*ACT+:GRANULE*ACT] <= slice;
         ones = ((1 << lens2[i*LEN+:LEN]) - 1) << off2;
         mask[i*GRANULE+:GRANULE] <= ones[GRANULE-1:0];
       end
