@@ -292,16 +292,12 @@ class Peripheral(wiring.Component):
                 m.d.comb += [known.eq(1), writable.eq(1)]
             with m.Case(*(r.address for r in ON_BUS.values() if r.access == "ro")):
                 m.d.comb += known.eq(1)
-        feeds = Signal()
-        m.d.comb += feeds.eq(self.addr == ON_BUS["IN_DATA"].address)
-        if self.alone:
-            decoded = [
-                Signal.like(signal, name=f"was_{signal.name}")
-                for signal in (known, writable, feeds)
-            ]
-            m.d.sync += Cat(decoded).eq(Cat(known, writable, feeds))
-            known, writable, feeds = decoded
-        no_room = feeds & full
+        no_room = Signal()
+        m.d.comb += no_room.eq((self.addr == ON_BUS["IN_DATA"].address) & full)
+        if self.alone:  # room only grows between two requests
+            found = (known, writable, no_room)
+            known, writable, no_room = (Signal(name=f"was_{signal.name}") for signal in found)
+            m.d.sync += Cat(known, writable, no_room).eq(Cat(found))
         m.d.comb += [
             refused.eq(~known | (self.we & (~writable | ~self.strobe.all() | no_room))),
             self.granted.eq(self.request & self.we & ~refused),
