@@ -92,9 +92,11 @@ class Sequencer(wiring.Component):
         self.now = self.fetch.now
         self.past = Signal(len(self.now.past) + 1)  # end of the buffer words that `now` accesses
         self.port = Signal(p.drain_ports)  # that a DRAIN takes
+        self.bad = Signal()  # the instruction is not legal
+        self.clear = Signal()  # it waits for nothing
         self.stuck = (
             Signal()
-        )  # the instruction waits for more than words of the buffer, which wait for none
+        )  # it waits for more than buffer words, which somebody is about to free
 
     def elaborate(self, platform):
         m = Module()
@@ -115,8 +117,9 @@ class Sequencer(wiring.Component):
         beyond = now.buffer & (self.past > p.act_depth)
         nested = now.in_loop & self.at[Op.LOOP]
         code, bad = self._verdict(m, nested, beyond)
+        m.d.comb += self.bad.eq(bad)
         free = self._choose_port(m)
-        clear = self._hazards(m, free)
+        self._hazards(m, free)
         idle = (
             ~self.in_active
             & ~self.load_active
@@ -126,7 +129,7 @@ class Sequencer(wiring.Component):
         )
         halt, decides = self.at[Op.HALT], self._decides(m, issue)
         issues, halts, fails, error = Signal(), Signal(), Signal(), Signal.like(self.error)
-        m.d.comb += issues.eq(decides & ~bad & ~halt & clear)
+        m.d.comb += issues.eq(decides & ~self.bad & ~halt & self.clear)
         with m.If(decides):
             with m.If(now.ran_out):
                 m.d.comb += [fails.eq(1), error.eq(Error.PC)]
@@ -227,7 +230,7 @@ class Sequencer(wiring.Component):
     def _hazards(self, m, free):
         """Whether the units and tiles that the instruction needs are free."""
         p = self.params
-        clear, vp, vd = Signal(), self.views[Op.PASS], self.views[Op.DRAIN]
+        vp, vd = self.views[Op.PASS], self.views[Op.DRAIN]
         pass_mask = self.now.pass_mask
         overlap = self._overlap()
         blocked = (
@@ -251,9 +254,8 @@ class Sequencer(wiring.Component):
         touches = self.at[Op.RECV] | (self.at[Op.DRAIN] & ~vd.rows)
         m.d.comb += [
             self.stuck.eq(reduce(or_, (self.at[op] & wait for op, wait in waits.items()))),
-            clear.eq(~self.stuck & ~(touches & overlap)),
+            self.clear.eq(~self.stuck & ~(touches & overlap)),
         ]
-        return clear
 
     def _choose_port(self, m):
         """One-hot: the lowest drain port that can take the DRAIN; the kept one if a word was kept there."""

