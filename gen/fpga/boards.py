@@ -71,7 +71,7 @@ BOARDS: dict[str, BoardSpec] = {
             "85f": "ulx3s:ULX3S_85F_Platform",
         },
         preset="ulx3s",
-        mhz=40,
+        mhz=80,
         tools=_ECP5,
         leds=(("led", 0), ("led", 1), ("led", 2), ("led", 3)),
         image="bit",

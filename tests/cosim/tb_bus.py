@@ -226,8 +226,8 @@ async def beat_a_cycle(dut):
     cocotb.start_soon(handshakes(dut, dut.m_axis_tvalid, dut.m_axis_tready, went))
     same(await h.by_stream(job), job.output)
     assert len(came) == len(went) == beats
-    # The first two wait in the port until the program starts to receive.
-    assert came[-1] - came[2] == beats - 3 and went[-1] - went[0] == beats - 1
+    # The first three wait until the program starts to receive: two in the port, and one of a word's two in the core.
+    assert came[-1] - came[3] == beats - 4 and went[-1] - went[0] == beats - 1
     h.memory.accepted.clear()
     same(await h.by_dma(job), job.output)
     # Input and output share the memory's port: words of either, one a cycle, but for what waits in the input FIFO
