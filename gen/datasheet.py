@@ -54,7 +54,7 @@ def area(params: Params) -> dict[str, tuple[int, int, str]]:
     """Datapath elements: count in a tile, count in a core outside the tiles, what one is."""
     p = params
     fan_in = p.granule if p.tree == "shared" else p.rows
-    requantisers = (p.requantisers or p.lanes) * p.drain_ports
+    requantisers = p.multipliers * p.drain_ports
     bits = 1 if p.analog else p.weight_bits
     emulated = {
         "converters, emulated": (p.cols, 0, f"{p.adc_bits} bits; {p.adcs} in the array meant")

@@ -59,7 +59,7 @@ def latency_bound(segments: list[Segment], lowered: list[Lowered], params: Param
     Per segment: stream in, one multicast load, passes of the first factors, their drain, passes of
     the second factors, their drain, stream out.
     """
-    rate = params.lanes // params.step_cycles * params.drain_ports
+    rate, each = params.lanes * params.drain_ports, params.step_cycles
     total = 0
     for segment, low in zip(segments, lowered, strict=True):
         middle = sum(_middle(m) for m in segment.matrices)
@@ -67,7 +67,7 @@ def latency_bound(segments: list[Segment], lowered: list[Lowered], params: Param
         total += low.regions[INPUT] * params.beats_per_word
         total += ceil_div(segment.n_in, params.lanes)
         total += sum(_stage_cycles(low, params))
-        total += ceil_div(middle, rate) + ceil_div(outputs, rate)
+        total += (ceil_div(middle, rate) + ceil_div(outputs, rate)) * each
         total += sum(low.regions[INPUT + 1 :]) * params.beats_per_word
     return total
 

@@ -510,7 +510,8 @@ class DrainPort(wiring.Component):
             "i_en1": busy,
             "i_turn1": turn,
             "i_sub0": stage.sub,
-            "p_UNITS": p.requantisers,
+            "p_UNITS": p.multipliers,
+            "p_DIGITS": p.multiply_cycles,
             "p_TURN": len(turn),
         }
 

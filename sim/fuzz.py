@@ -42,6 +42,7 @@ def random_params(r: random.Random) -> Params:
     beats = [n for n in (1, 2, 4) if lanes * act_bits % (8 * n) == 0]
     params["stream_width"] = lanes * act_bits // r.choice(beats or [1])
     params["requantisers"] = lanes // r.choice([n for n in (1, 1, 2, 3, 4) if lanes % n == 0])
+    params["multiply_cycles"] = r.choice([1, 1, 1, 2, 16])
     params["issue_cycles"] = r.choice([1, 1, 2, 3])
     return Params.from_dict(params)
 

@@ -58,9 +58,8 @@ class Params:
     lanes: int = 32  #: elements a cycle through a buffer, load or drain port
     drain_ports: int = 1  #: drains at the same time: 1, 2 or 4
     requantisers: int = 0  #: multipliers that the lanes of a drain share; 0: one a lane
-    issue_cycles: int = (
-        1  #: from an instruction to the next, 1..3; more cycles: shorter paths, faster clock
-    )
+    multiply_cycles: int = 1  #: of a requantisation, 1, 2, 4, 8 or 16; more: smaller multipliers
+    issue_cycles: int = 1  #: from one instruction to the next, 1..3; more: a faster clock
     chunk: int = 0  #: column groups a drain selects together; 0: gcd of G, H and granule
     act_depth: int = 1024  #: activation buffer, words of `lanes` elements
     const_depth: int = 1024  #: requantisation constants, words of `lanes` entries
@@ -81,6 +80,7 @@ class Params:
         self._one_of("tree", ("shared", "full"))
         self._one_of("readout", ("digital", "adc"))
         self._one_of("drain_ports", (1, 2, 4))
+        self._one_of("multiply_cycles", (1, 2, 4, 8, 16))
         self._between("issue_cycles", 1, 3)
         self._between("rows", 2, 2048)
         self._between("cols", 2, 2048)
@@ -214,7 +214,12 @@ class Params:
     @property
     def step_cycles(self) -> int:
         """Cycles of a drain step: lanes take turns at the multipliers of the requantisation."""
-        return self.lanes // (self.requantisers or self.lanes)
+        return self.lanes // self.multipliers * self.multiply_cycles
+
+    @property
+    def multipliers(self) -> int:
+        """Multipliers of the requantisation of a drain."""
+        return self.requantisers or self.lanes
 
     @property
     def acc_bits(self) -> int:
@@ -275,6 +280,7 @@ class Params:
         unused = () if self.analog else ANALOG_TIMES
         unused += ("issue_cycles",) if self.issue_cycles == 1 else ()
         unused += () if self.requantisers else ("requantisers",)
+        unused += ("multiply_cycles",) if self.multiply_cycles == 1 else ()
         values = {name: v for name, v in values.items() if name not in unused}
         text = json.dumps([ISA_VERSION, values], sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
@@ -353,10 +359,12 @@ PRESETS["tangnano9k"] = PRESETS["ulx3s"] | {
     "cols": 4,
     "act_depth": 256,
     "requantisers": 1,
+    "multiply_cycles": 16,
 }
 PRESETS["icebreaker"] = PRESETS["tangnano9k"] | {
     "act_depth": 128,
     "const_depth": 128,
     "prog_depth": 64,
+    "multiply_cycles": 1,
 }
 PRESETS["chip-gpt2-medium"] = PRESETS["gpt2-medium"] | {"cores": 24}

@@ -1,10 +1,12 @@
-// Requantisation of a drain with fewer multipliers than lanes (requantise.v says what it computes): `UNITS` lanes take
-// their turn in each cycle. en0 takes the constants; en1 multiplies the lanes of `turn1`, whose sums stay as they are
-// until the last turn is over; a cycle after the last turn the word is made, with lens2 and off2. raw0 and sub0 are as
-// raw2 and sub2 would be: what a raw step passes on is kept turn by turn.
+// Requantisation of a drain with few or small multipliers (requantise.v says what it computes): `UNITS` lanes at a time,
+// each for `DIGITS` cycles, in which the multiplier's digits come one after the other, the highest first. en0 takes the
+// constants; en1 is a cycle of multiplication, `turn1` counts them; sums stay as they are until the last one is over; a
+// cycle after that the word is made, with lens2. raw0 and sub0 are as raw2 and sub2 would be: what a raw step passes on
+// is kept lane by lane.
 module blockcim_requantise #(
   parameter LANES = 8,
-  parameter UNITS = 1,    // lanes of a turn
+  parameter UNITS = 1,    // lanes at a time
+  parameter DIGITS = 1,   // cycles of a lane
   parameter TURN = 3,     // bits of turn1
   parameter ACT = 8,      // bits of an activation
   parameter GRANULE = 4,  // lanes of a granule
@@ -31,6 +33,7 @@ module blockcim_requantise #(
   // Loop counters are 32 bits wide.
   /* verilator lint_off WIDTH */
   localparam SHARE = LANES * ACT / 32;  // lanes of one raw word
+  localparam DIGIT = 16 / DIGITS;       // bits of a digit
 
   reg [LANES*16-1:0] mults;
   reg [LANES*5-1:0] shifts;   // one less than the constants say, which are at least 1
@@ -47,12 +50,20 @@ module blockcim_requantise #(
 
   wire [UNITS*50-1:0] products;
   wire [UNITS*ACT-1:0] clamped;
+  wire [31:0] turn = turn1 / DIGITS;     // lanes that multiply
+  wire [31:0] digit = turn1 % DIGITS;    // which of their digits, the highest is 0
   genvar u;
   generate
     for (u = 0; u < UNITS; u = u + 1) begin : unit
-      blockcim_product multiply (
-        .sum(sums[(turn1*UNITS+u)*32+:32]), .mult(mults[(turn1*UNITS+u)*16+:16]), .product(products[u*50+:50])
-      );
+      wire [31:0] sum = sums[(turn*UNITS+u)*32+:32];
+      wire [15:0] mult = mults[(turn*UNITS+u)*16+:16];
+      if (DIGITS == 1) begin : whole
+        blockcim_product multiply (.sum(sum), .mult(mult), .product(products[u*50+:50]));
+      end else begin : digits
+        wire signed [DIGIT:0] part = {1'b0, mult[(DIGITS-1-digit)*DIGIT+:DIGIT]};
+        wire signed [49:0] above = (digit == 0) ? 50'd0 : product[u*50+:50] << DIGIT;
+        assign products[u*50+:50] = above + $signed(sum) * part;
+      end
       blockcim_round #(.ACT(ACT)) round (
         .product(product[u*50+:50]), .shift(shift[u*5+:5]), .value(clamped[u*ACT+:ACT])
       );
@@ -102,11 +113,11 @@ module blockcim_requantise #(
         mask[i*GRANULE+:GRANULE] <= ones[GRANULE-1:0];
       end
     end
-    busy2 <= en1;
+    busy2 <= en1 && digit == DIGITS - 1;
     if (en1) begin
       product <= products;
-      shift <= shifts[turn1*UNITS*5+:UNITS*5];
-      turn2 <= turn1;
+      shift <= shifts[turn*UNITS*5+:UNITS*5];
+      turn2 <= turn[TURN-1:0];
       raw2 <= raw1;
       sub2 <= sub1;
     end

@@ -58,6 +58,15 @@ CONFIGS = {
         "tiles": 3,
         "requantisers": 1,
     },
+    "multiplies-in-four-cycles": {
+        "rows": 8,
+        "cols": 8,
+        "granule": 4,
+        "lanes": 8,
+        "tiles": 2,
+        "requantisers": 2,
+        "multiply_cycles": 4,
+    },
     "requantisers-by-turns": {
         "rows": 16,
         "cols": 16,

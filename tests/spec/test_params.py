@@ -131,7 +131,8 @@ def test_unknown_preset_lists_presets():
 OTHER = {
     "rows": 128, "cols": 128, "granule": 16, "weight_bits": 4, "act_bits": 4, "dac_bits": 2,
     "tree": "full", "tiles": 2, "cores": 2, "lanes": 64, "drain_ports": 2, "issue_cycles": 2,
-    "requantisers": 8, "chunk": 4, "act_depth": 512, "const_depth": 512, "prog_depth": 512, "stream_width": 128,
+    "requantisers": 8, "multiply_cycles": 4, "chunk": 4,
+    "act_depth": 512, "const_depth": 512, "prog_depth": 512, "stream_width": 128,
 }  # fmt: skip
 
 
