@@ -357,7 +357,9 @@ PRESETS["ulx3s"] = {
 PRESETS["tangnano9k"] = PRESETS["ulx3s"] | {
     "rows": 4,
     "cols": 4,
-    "act_depth": 256,
+    "act_depth": 16,
+    "const_depth": 16,
+    "prog_depth": 16,
     "requantisers": 1,
     "multiply_cycles": 16,
 }
