@@ -101,7 +101,6 @@ BOARDS: dict[str, BoardSpec] = {
         leds=tuple(("led", n) for n in range(4)),
         image="fs",
         program="openFPGALoader -b tangnano9k",
-        synth="-nodsp -nobram",  # nextpnr-gowin has no place for multipliers and block RAM
         arguments={"toolchain": "Apicula"},
     ),
 }

@@ -357,16 +357,12 @@ PRESETS["ulx3s"] = {
 PRESETS["tangnano9k"] = PRESETS["ulx3s"] | {
     "rows": 4,
     "cols": 4,
-    "act_depth": 16,
-    "const_depth": 16,
-    "prog_depth": 16,
+    "act_depth": 256,
     "requantisers": 1,
-    "multiply_cycles": 16,
 }
 PRESETS["icebreaker"] = PRESETS["tangnano9k"] | {
     "act_depth": 128,
     "const_depth": 128,
     "prog_depth": 64,
-    "multiply_cycles": 1,
 }
 PRESETS["chip-gpt2-medium"] = PRESETS["gpt2-medium"] | {"cores": 24}
