@@ -67,7 +67,7 @@ def area(params: Params) -> dict[str, tuple[int, int, str]]:
         "requantisation multipliers": (
             0,
             requantisers,
-            f"{numeric.ACC_BITS} x {numeric.MULT_BITS} bits",
+            f"{numeric.ACC_BITS} x {numeric.MULT_BITS // p.multiply_cycles} bits",
         ),
         "accumulator register bits": (2 * p.cols * p.acc_bits, 0, "two banks"),
         "row register bits": (2 * p.rows * p.act_bits, 0, "two banks"),
@@ -80,7 +80,11 @@ def cycles(params: Params) -> list[tuple[str, int, str]]:
     return [
         *(_analog_passes(p) if p.analog else _passes(p)),
         ("load of all row registers of a tile", -(-p.rows // p.lanes), "rows / lanes"),
-        ("drain of all columns of a tile", -(-p.cols // p.lanes), "cols / lanes, on one port"),
+        (
+            "drain of all columns of a tile",
+            -(-p.cols // p.lanes) * p.step_cycles,
+            f"cols / lanes on one port, {p.step_cycles} a step",
+        ),
         ("buffer word over the stream", p.beats_per_word, "beats"),
         ("constant word over the stream", p.const_words * p.beats_per_word, "beats"),
     ]
