@@ -41,10 +41,17 @@ def random_params(r: random.Random) -> Params:
     }
     beats = [n for n in (1, 2, 4) if lanes * act_bits % (8 * n) == 0]
     params["stream_width"] = lanes * act_bits // r.choice(beats or [1])
-    params["requantisers"] = lanes // r.choice([n for n in (1, 1, 2, 3, 4) if lanes % n == 0])
-    params["multiply_cycles"] = r.choice([1, 1, 1, 2, 16])
-    params["issue_cycles"] = r.choice([1, 1, 2, 3])
     return Params.from_dict(params)
+
+
+def random_pace(r: random.Random, params: Params) -> Params:
+    """The same configuration, slower: requantisation by turns, digit by digit, and cycles between instructions."""
+    turns = r.choice([n for n in (1, 1, 2, 3, 4) if params.lanes % n == 0])
+    return params.replace(
+        requantisers=params.lanes // turns,
+        multiply_cycles=r.choice([1, 1, 1, 2, 16]),
+        issue_cycles=r.choice([1, 1, 2, 3]),
+    )
 
 
 def random_converters(r: random.Random, params: Params, strategy: str) -> Params:
@@ -63,7 +70,7 @@ def random_converters(r: random.Random, params: Params, strategy: str) -> Params
 def random_case(seed: int, readout: str = "digital"):
     """(strategy, params, workload) of a seed. Raises `ConfigError` if the draw is not a legal one."""
     r = random.Random(seed)
-    params = random_params(r)
+    params = random_pace(random.Random(f"pace {seed}"), random_params(r))
     strategy = r.choice(sorted(STRATEGIES))
     if readout == "adc":
         params = random_converters(random.Random(f"adc {seed}"), params, strategy)

@@ -58,7 +58,7 @@ class Recorder(CycleModel):
                 self.spans.append(Span(unit, instr.op.name, first, first + cycles, number))
         elif instr.op == Op.DRAIN:
             unit = _DRAIN if self.p.drain_ports == 1 else f"{_DRAIN} {self._pending_port}"
-            end = first + len(drain_values(f, self.p))
+            end = first + len(drain_values(f, self.p)) * self.p.step_cycles
             name = f"{instr.op.name} to {'rows' if f['rows'] else 'buffer'}"
             self.spans.append(Span(unit, name, first, end, number))
         super()._start(instr)
