@@ -109,9 +109,6 @@ class SelfTest(wiring.Component):
         # As a power of two: block RAM of every family then takes it.
         m.submodules.rom = rom = Memory(shape=16, depth=1 << clog2(len(self.rom)), init=self.rom)
         half = rom.read_port()
-        # Never written, which synthesis does not know: nextpnr-gowin places memories, but no ROMs.
-        spoilt = rom.write_port()
-        m.d.comb += spoilt.en.eq(self.running & self.passed)
         step, part = Signal(_STEP), Signal(range(3))
         low, word = Signal(16), Signal(WORD)
         tries = Signal(range(PATIENCE))
