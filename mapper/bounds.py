@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rtl.spec.isa import Instr, Op
 from rtl.spec.params import Params
 
-from .cycles import drain_values, fields, pass_cycles
+from .cycles import drain_cycles, fields, pass_cycles
 from .graph import Matrix, Segment
 from .layout import ceil_div
 from .lower import INPUT, Lowered, Task, live_blocks
@@ -40,14 +40,14 @@ def resources(lowered: list[Lowered], params: Params) -> Load:
         for op in (Op.LOAD, Op.SEND, Op.RECV)
     }
     drains = [fields(Instr(t.op, t.fields)) for t in tasks if t.op == Op.DRAIN]
-    steps = sum(len(drain_values(f, params)) for f in drains) * params.step_cycles
+    draining = sum(drain_cycles(f, params) for f in drains)
     written = sum(f["words"] for f in drains if not f["rows"])
     ports, received = params.drain_ports, words[Op.RECV]
     return Load(
         array=max(_busy_arrays(tasks, params).values()),
         read=words[Op.LOAD] + words[Op.SEND],
         write=max(ceil_div(written + received, ports), received),
-        drain=ceil_div(steps, ports),
+        drain=ceil_div(draining, ports),
         stream_in=received * params.beats_per_word,
         stream_out=words[Op.SEND] * params.beats_per_word,
     )

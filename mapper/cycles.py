@@ -117,6 +117,11 @@ def drain_values(f: dict, params: Params) -> list[list[int]]:
     )
 
 
+def drain_cycles(f: dict, params: Params) -> int:
+    """Cycles that a DRAIN occupies its port: `step_cycles` a step."""
+    return len(drain_values(f, params)) * params.step_cycles
+
+
 @lru_cache(maxsize=4096)
 def _drain_values(params, count, columns, slots, pieces, steps, raw, flush) -> list[list[int]]:
     b, s_count = params.granule, params.slots
@@ -219,9 +224,8 @@ class CycleModel:
         self._pending_port = -1
         self._lag = int(params.issue_cycles > 1)  #: cycles from a decision to what it does
         self._starts = 0  #: cycle in which the pending instruction issues
-        self._decides = (
-            params.issue_cycles - 1 - self._lag
-        )  #: cycle in which the next one may be decided on
+        #: Cycle in which the next one may be decided on.
+        self._decides = params.issue_cycles - 1 - self._lag
         counters = ("in", "load", "pass", "drain", "out", "pass_tiles")
         self.busy: dict[str, int] = dict.fromkeys(counters, 0)
 
@@ -567,7 +571,6 @@ class CycleModel:
 
     def _start_drain(self, f: dict) -> None:
         p, now, chain, port = self.p, self.cycle, f["chain"], self._pending_port
-        steps = len(drain_values(f, p))
         each = p.step_cycles
         latency = chain + DRAIN_LATENCY + each - 1
         first, end, writes = 0, 0, set()
@@ -591,7 +594,7 @@ class CycleModel:
             writes = {now + (k + 1) * each + latency for k, flag in enumerate(flags) if flag}
             self._keep_port = port if f["keep"] else -1
             self._keep_held = held
-        last = now + steps * each
+        last = now + drain_cycles(f, p)
         done = last + latency
         self._front_end[port] = last
         self._emerge[port] = last + chain

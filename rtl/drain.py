@@ -143,10 +143,12 @@ class DrainPort(wiring.Component):
         p = self.params
         self.masks = self._per_entry(p.tiles, "fill_mask")
         self.patterns = self._per_entry(p.tiles, "pattern")
+        # Known when a drain goes: its first step, and the part that this fills.
         self.first_steps = self._per_entry(2, "first_steps")
-        first = Part.of(*self._first_part())
-        self.first_tiles = self._per_entry(first.tiles.shape(), "first_tiles")
-        self.first_groups = self._per_entry(first.groups.shape(), "first_groups")
+        new = instr_view(Op.DRAIN, p, self.word)
+        self.first = Part.of(new.d_part, new)
+        self.first_tiles = self._per_entry(self.first.tiles.shape(), "first_tiles")
+        self.first_groups = self._per_entry(self.first.groups.shape(), "first_groups")
         self.used = Signal(DRAIN_ENTRIES)
         self.newest = Signal(range(DRAIN_ENTRIES))
         emitted, chain = self._front(m)
@@ -163,11 +165,6 @@ class DrainPort(wiring.Component):
         return Array(
             Signal(shape, name=f"{name}{i}", reset_less=True) for i in range(DRAIN_ENTRIES)
         )
-
-    def _first_part(self):
-        """The part that the first slot of the incoming instruction fills, and the instruction."""
-        new = instr_view(Op.DRAIN, self.params, self.word)
-        return new.d_part, new
 
     # -- front -----------------------------------------------------------------------------------
 
@@ -200,7 +197,6 @@ class DrainPort(wiring.Component):
         with m.If(self.go):
             entry = ~self.newest
             base = multiples(new.chain, new.groups, p.tiles)
-            part = Part.of(*self._first_part())
             m.d.sync += [
                 steps.start(Steps.first(new)),
                 self.first_steps[entry].eq(Steps.first(new)),
@@ -211,8 +207,8 @@ class DrainPort(wiring.Component):
                 self.entries[entry].eq(new),
                 self.masks[entry].eq(self.fill_mask),
                 self.patterns[entry].eq(copies(new, p.tiles)),
-                self.first_tiles[entry].eq(part.tiles),
-                self.first_groups[entry].eq(part.groups),
+                self.first_tiles[entry].eq(self.first.tiles),
+                self.first_groups[entry].eq(self.first.groups),
                 self.used.bit_select(entry, 1).eq(1),
             ]
         return emits, v.chain
@@ -278,9 +274,8 @@ class DrainPort(wiring.Component):
             (part.tiles, further.tiles, self.first_tiles),
             (part.groups, further.groups, self.first_groups),
         ):
-            first = Signal(
-                len(firsts[0]), name="first", reset_less=True
-            )  # of the drain that `v` is
+            # Of the drain that `v` is.
+            first = Signal(len(firsts[0]), name="first", reset_less=True)
             coming = Signal.like(first, name="coming_first")
             m.d.comb += coming.eq(Mux(valid & last, firsts[~entry], firsts[entry]))
             m.d.sync += first.eq(coming)

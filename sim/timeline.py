@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mapper.chipcycles import ChainCore
-from mapper.cycles import CycleModel, drain_values, fields, pass_cycles
+from mapper.cycles import CycleModel, drain_cycles, fields, pass_cycles
 from rtl.spec.isa import Instr, Op
 
 #: Kinds of units in the order of a word's way; arrays and several drains have a number each.
@@ -58,7 +58,7 @@ class Recorder(CycleModel):
                 self.spans.append(Span(unit, instr.op.name, first, first + cycles, number))
         elif instr.op == Op.DRAIN:
             unit = _DRAIN if self.p.drain_ports == 1 else f"{_DRAIN} {self._pending_port}"
-            end = first + len(drain_values(f, self.p)) * self.p.step_cycles
+            end = first + drain_cycles(f, self.p)
             name = f"{instr.op.name} to {'rows' if f['rows'] else 'buffer'}"
             self.spans.append(Span(unit, name, first, end, number))
         super()._start(instr)
