@@ -71,7 +71,7 @@ def add_parser(commands) -> None:
         "--steps", type=int, default=0, help="train so many steps instead, which repeats bit by bit"
     )
     tune.add_argument(
-        "--rate", type=float, help="learning rate (default: 0.002, language models 0.0005)"
+        "--rate", type=float, help="learning rate (default: 0.0015, language models 0.0005)"
     )
     tune.add_argument(
         "--qat", action="store_true", help="train the last quarter through the 8-bit quantisation"

@@ -315,8 +315,7 @@ class Pipeline:
     def _finetune(self, made: nn.Module) -> finetune.Progress:
         assert self.objective is not None and self.text is not None and self.judge is not None
         assert self.job.recipe is not None
-        with self._bar("targets", len(self.text.train)) as bar:
-            self.objective.prepare(self.dense, self.text.train, bar)
+        self.objective.prepare(self.text.train)
         names = [name for stack in stacks(self.network) for name in stack]
         judge, few = self.judge, self.batches[:RANGE_BATCHES]
 

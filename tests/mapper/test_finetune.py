@@ -47,7 +47,7 @@ class Case:
             self.objective = Language(tokenizer, context=8, batch_windows=4)
         else:
             self.objective = Similarity(tokenizer, batch_tokens=120)
-        self.objective.prepare(self.dense, text)
+        self.objective.prepare(text)
 
     def run(self, recipe=RECIPE, state=None, watch=None, roundings=None):
         return finetune.finetune(
