@@ -20,9 +20,6 @@ from .spec.params import Params, clog2, index_bits
 from .tile import control_layout
 from .tilemask import multiples, rotate
 
-#: Shape of differences of block and element counts.
-DIFFERENCE = signed(20)
-
 
 class Steps:
     """Counter over the steps of a drain: columns, steps of a column, quarters of a raw step, then the flush.
@@ -32,7 +29,7 @@ class Steps:
 
     def __init__(self, m: Module, params: Params, name: str, *, ahead: bool = False):
         self.column = Signal(clog2(params.granule + 1), name=f"{name}_column")
-        self.step = Signal(10, name=f"{name}_step")
+        self.step = Signal(isa.offsets(Op.DRAIN, params)["steps"][1], name=f"{name}_step")
         self.sub = Signal(range(params.raw_elements), name=f"{name}_sub")
         self.flush = Signal(name=f"{name}_flush")
         self.step_last = Signal(name=f"{name}_step_last")
@@ -319,11 +316,8 @@ class DrainPort(wiring.Component):
         where, lens, first_part = start, [], part
         for s in range(p.slots):
             block = (steps.step * p.slots + slot) * p.granule
-            left, size = (
-                Signal(DIFFERENCE, name=f"left{s}"),
-                Signal(range(p.granule + 1), name=f"len{s}"),
-            )
-            m.d.comb += left.eq(v["count"] - block)
+            size = Signal(range(p.granule + 1), name=f"len{s}")
+            left = v["count"] - block
             inside = (piece < v.pieces) & (steps.column + piece < v.columns) & ~steps.flush
             with m.If(inside & (left > 0)):
                 m.d.comb += size.eq(Mux(left > p.granule, p.granule, left))
@@ -385,11 +379,12 @@ class DrainPort(wiring.Component):
         values = Signal(range(p.lanes + 1))
         m.d.comb += values.eq(sum(lens))
         share = p.lanes // p.raw_elements
+        difference = signed(clog2(p.lanes * p.raw_elements) + 2)
         for s in range(p.slots):
-            left = Signal(DIFFERENCE, name=f"raw_left{s}")
+            left = Signal(difference, name=f"raw_left{s}")
             m.d.comb += left.eq(values - steps.sub * share)
             elements = Mux(left > share, p.lanes, Mux(left > 0, left * p.raw_elements, 0))
-            rest = Signal(DIFFERENCE, name=f"raw_rest{s}")
+            rest = Signal(difference, name=f"raw_rest{s}")
             m.d.comb += rest.eq(elements - s * p.granule)
             raw = Mux(rest > p.granule, p.granule, Mux(rest > 0, rest, 0))
             m.d.comb += stage.lens[s].eq(Mux(v.raw, raw, lens[s]))
@@ -469,10 +464,11 @@ class DrainPort(wiring.Component):
 
     def _limit(self, m, stage, after):
         """No more elements than `elems` of the drain allow go on from one stage to the next."""
-        elems = self._per_entry(20, "elems")
+        bits = isa.offsets(Op.DRAIN, self.params)["elems"][1]
+        elems = self._per_entry(bits, "elems")
         left = elems[stage.entry]
         for s in range(self.params.slots):
-            size, rest = Signal.like(stage.lens[s], name=f"size{s}"), Signal(20, name=f"rest{s}")
+            size, rest = Signal.like(stage.lens[s], name=f"size{s}"), Signal(bits, name=f"rest{s}")
             m.d.comb += [
                 size.eq(Mux(stage.lens[s] > left, left, stage.lens[s])),
                 rest.eq(left - size),

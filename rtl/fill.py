@@ -51,7 +51,7 @@ class Position:
     @staticmethod
     def bits(params: Params) -> tuple[int, int]:
         """Register widths (tile offset, place). Beyond every span the offset saturates at its top bit."""
-        return 24, index_bits(params.row_groups)
+        return clog2(params.tiles + 1) + 1, index_bits(params.row_groups)
 
 
 class Part:

@@ -51,7 +51,11 @@ class LoadUnit(wiring.Component):
         incoming = instr_view(Op.LOAD, p, self.word)
         self.mask, self.pattern = (Signal(p.tiles, reset_less=True) for _ in range(2))
         have, inflight = Signal(range(2 * p.lanes + 1)), Signal()
-        skipping, elems, part = Signal(), Signal(20, reset_less=True), Signal(6, reset_less=True)
+        skipping, elems, part = (
+            Signal(),
+            Signal.like(v.elems, reset_less=True),
+            Signal(6, reset_less=True),
+        )
         position = Position(*(Signal(n, reset_less=True) for n in Position.bits(p)))
         distance = Part(
             *(Signal(n, name=f"part_{i}", reset_less=True) for i, n in enumerate(Part.bits(63, v)))
@@ -172,7 +176,7 @@ class LoadUnit(wiring.Component):
             counts = begun & ~last
             distance = Part(Mux(counts, further.tiles, 0), Mux(counts, further.groups, 0))
             total = Signal(range(p.lanes + 1), name=f"taken{s}")
-            rest = Signal(20, name=f"left{s}")
+            rest = Signal.like(elems, name=f"left{s}")
             m.d.comb += [total.eq(taken + size), rest.eq(Mux(ends, 0, left - whole))]
             position, part, taken, left = moved, following, total, rest
         m.d.comb += [plan.wanted.eq(taken), plan.last.eq(ends)]

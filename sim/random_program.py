@@ -183,7 +183,8 @@ class _Generator:
         per_tile = p.col_groups // p.drain_chunk
         blocks = r.randint(1, per_tile)
         size = blocks * p.drain_chunk
-        count = r.choice([groups * size, r.randint(1, groups * size + 2)])
+        most = min(groups * size + 2, p.tiles * p.col_groups)
+        count = r.choice([groups * size, r.randint(1, most)])
         column = r.choice([0, r.randrange(p.granule)])
         columns = r.randint(1, p.granule - column)
         raw, rows = int(r.random() < 0.15), int(r.random() < 0.5)
@@ -196,7 +197,7 @@ class _Generator:
         else:
             keep = int(r.random() < 0.2)
             fields = self.address(12) | {
-                "elems": r.choice([1 << 19, r.randint(1, 3 * p.lanes)]),
+                "elems": r.choice([p.act_depth * p.lanes, r.randint(1, 3 * p.lanes)]),
                 "flush": r.randint(0, 1),
                 "keep": keep,
             }

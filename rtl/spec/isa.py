@@ -110,6 +110,15 @@ def _words(p: Params) -> int:
     return clog2(p.act_depth + 1)
 
 
+def _elems(p: Params) -> int:
+    return clog2(p.act_depth * p.lanes + 1)
+
+
+def _blocks(p: Params) -> int:
+    """Blocks that a core can hold side by side."""
+    return p.tiles * p.col_groups
+
+
 def _const(bits: int) -> Callable[[Params], int]:
     return lambda p: bits
 
@@ -173,7 +182,7 @@ FORMATS: dict[Op, tuple[Field, ...]] = {
         ),
         Field(
             "elems",
-            _const(20),
+            _elems,
             "elements to load; (words - 1) * lanes < skip + elems <= words * lanes",
         ),
         Field("parts", _const(6), "granule-wide parts of a slice, at least 1"),
@@ -240,7 +249,7 @@ FORMATS: dict[Op, tuple[Field, ...]] = {
         ),
         Field(
             "count",
-            _const(16),
+            lambda p: clog2(_blocks(p) + 1),
             "K, blocks: block k is column group (rot + col + k % D) mod H of group k // D; "
             "beyond: 0",
         ),
@@ -260,7 +269,11 @@ FORMATS: dict[Op, tuple[Field, ...]] = {
             _slots,
             "columns in one step, at least 1; slots * pieces <= slots of a word; 1 if steps or raw",
         ),
-        Field("steps", _const(10), "steps that one column takes: ceil(K / lanes), at least 1"),
+        Field(
+            "steps",
+            lambda p: clog2(-(-_blocks(p) // p.lanes) + 1),
+            "steps that one column takes: ceil(K / lanes), at least 1",
+        ),
         Field("release", _const(1), "1: free the result after this drain"),
         Field(
             "raw",
@@ -276,7 +289,7 @@ FORMATS: dict[Op, tuple[Field, ...]] = {
             "rows", _const(1), "destination: 1 row registers (d_ fields), 0 buffer (addr fields)"
         ),
         *_address("written"),
-        Field("elems", _const(20), "elements written at most (buffer)"),
+        Field("elems", _elems, "elements written at most (buffer)"),
         Field(
             "flush", _const(1), "1: one more step that writes the last, partly filled word (buffer)"
         ),

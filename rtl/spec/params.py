@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 #: Version of the instruction set and of the program file format; part of the configuration hash.
-ISA_VERSION = 1
+ISA_VERSION = 2
 #: Parameters that say how fast converters are.
 ANALOG_TIMES = ("adc_settle", "adc_cycles_per_bit")
 #: Parameters that only `readout = "adc"` has.

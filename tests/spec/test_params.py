@@ -151,8 +151,8 @@ def test_hash_depends_on_every_parameter():
 
 
 def test_hash_of_digital_configurations_is_that_of_released_programs():
-    assert Params().config_hash == 0x5EEA632F
-    assert Params.load("gpt2-medium").config_hash == 0xDD739CFF
+    assert Params().config_hash == 0xB79FC521
+    assert Params.load("gpt2-medium").config_hash == 0x3794D376
 
 
 def test_columns_take_turns_at_the_converters():
