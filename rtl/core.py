@@ -167,18 +167,22 @@ class Core(wiring.Component):
 
     def _counters(self, m, start, engine) -> dict:
         """Performance counters, running while the program does; its first cycle starts them anew."""
+        p = self.params
         first = Signal()
         m.d.sync += first.eq(start)
         sources = {
             "CYCLES": engine["running"],
-            "BUSY_IN": engine["in_busy"],
-            "BUSY_LOAD": engine["load_busy"],
-            "BUSY_PASS": engine["pass_busy"],
-            "BUSY_OUT": engine["out_busy"],
-            "BUSY_DRAIN": engine["drain_steps"],
-            "PASS_TILES": engine["pass_tiles"],
             "ISSUED": engine["issued"],
         }
+        if p.busy_counters:
+            sources |= {
+                "BUSY_IN": engine["in_busy"],
+                "BUSY_LOAD": engine["load_busy"],
+                "BUSY_PASS": engine["pass_busy"],
+                "BUSY_OUT": engine["out_busy"],
+                "BUSY_DRAIN": engine["drain_steps"],
+                "PASS_TILES": engine["pass_tiles"],
+            }
         counters = {}
         for name, step in sources.items():
             counters[name] = counter = Signal(32, name=name.lower())

@@ -1,6 +1,8 @@
 """The engine: sequencer, tiles, buffer, drains and streams of one core, without its registers."""
 
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetSignal, Signal
+import math
+
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, ResetSignal, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,7 +13,7 @@ from .sequencer import Sequencer
 from .spans import DRAIN_ENTRIES
 from .spec import isa
 from .spec.isa import Error
-from .spec.numeric import CONST_BITS
+from .spec.numeric import CONST_BITS, CONST_FIELDS
 from .spec.params import Params, clog2
 from .stream import StreamIn, StreamOut
 from .tile import ID_BITS, control_layout
@@ -178,23 +180,31 @@ class Engine(wiring.Component):
                     ]
 
     def _constants(self, m):
-        """Requantisation constants: one word of 64 bits a lane per drain step, a read port per drain."""
+        """Requantisation constants: one word of 64 bits a lane per drain step, a read port per drain.
+
+        Bits that no field has are written as zeros: a synthesis tool leaves them out. Where they are in some of the
+        stream words of an entry and not in others, these words have memories of their own.
+        """
         p, sin = self.params, self.sin
-        width = p.lanes * CONST_BITS
-        memory = Memory(width, p.const_depth, reads=p.drain_ports, parts=p.const_words)
-        memory.add_to(m, "constants")
-        write = memory.writes[0]
-        m.d.comb += [
-            write.en.eq(sin.const_en),
-            write.addr.eq(sin.const_addr),
-            write.data.eq(sin.const_data),
-        ]
-        for drain, read in zip(self.drains, memory.reads, strict=True):
+        bits, kinds = p.word_bits, CONST_BITS // math.gcd(CONST_BITS, p.word_bits)
+        entry = sum((1 << size) - 1 << first for _, first, size in CONST_FIELDS)
+        used = Const(entry, CONST_BITS).replicate(p.lanes)
+        for kind in range(kinds):
+            words = range(kind, p.const_words, kinds)
+            memory = Memory(len(words) * bits, p.const_depth, reads=p.drain_ports, parts=len(words))
+            memory.add_to(m, f"constants{kind}")
+            write = memory.writes[0]
             m.d.comb += [
-                read.addr.eq(drain.const_addr),
-                read.en.eq(drain.const_en),
-                drain.const_data.eq(read.data),
+                write.en.eq(Cat(sin.const_en[word] for word in words)),
+                write.addr.eq(sin.const_addr),
+                write.data.eq(sin.const_data & used.word_select(kind, bits)),
             ]
+            for drain, read in zip(self.drains, memory.reads, strict=True):
+                m.d.comb += [read.addr.eq(drain.const_addr), read.en.eq(drain.const_en)]
+                m.d.comb += [
+                    drain.const_data.word_select(word, bits).eq(read.data.word_select(i, bits))
+                    for i, word in enumerate(words)
+                ]
 
     def _tiles(self, m):
         """The tiles, chained in a ring; each is an instance of one emitted module."""

@@ -18,7 +18,8 @@ from rtl.spec.isa import Error, Instr, Op, make
 from rtl.spec.params import ConfigError
 from rtl.spec.regmap import MAGIC
 
-from .execute import Outcome, boot_program, busy_counters, compare, extended
+from .counters import busy_counts, busy_registers
+from .execute import Outcome, boot_program, compare, extended
 from .iss import Iss
 from .timeline import ChainRecorder, Span, chrome_trace
 
@@ -156,10 +157,10 @@ def _on_rtl(made: Chip, timing: ChipTiming, simulator: str, stalls, dump):
         if registers["ERROR"]:
             name = Error(registers["ERROR"]).name
             raise ConfigError(f"{simulator}: core {number}: {name} at pc {registers['ERROR_PC']}")
-    busy = [busy_counters(registers) for registers in result.cores]
+    busy = [busy_counts(registers) for registers in result.cores]
     assert result.route is not None
     outputs = _by_core(made, result.outputs, result.route)
-    return outputs, result.busy, busy, result.wall_s, _difference(timing, result, busy)
+    return outputs, result.busy, busy, result.wall_s, _difference(params, timing, result, busy)
 
 
 def _by_core(made: Chip, outputs: np.ndarray, route: np.ndarray) -> list[np.ndarray]:
@@ -167,15 +168,16 @@ def _by_core(made: Chip, outputs: np.ndarray, route: np.ndarray) -> list[np.ndar
     return [outputs[source == number] for number in range(len(made.cores))]
 
 
-def _difference(timing: ChipTiming, result, busy) -> str:
+def _difference(params, timing: ChipTiming, result, busy) -> str:
     """The first cycle count or counter that differs between RTL and the cycle model."""
     for number, registers in enumerate(result.cores):
         if registers["CYCLES"] != timing.cores[number]:
             return (
                 f"core {number}: {registers['CYCLES']} cycles, the ISS says {timing.cores[number]}"
             )
-        if busy[number] != timing.busy[number]:
-            return f"core {number}: counters {busy[number]}, the ISS says {timing.busy[number]}"
+        wanted = busy_counts(busy_registers(timing.busy[number], params))
+        if busy[number] != wanted:
+            return f"core {number}: counters {busy[number]}, the ISS says {wanted}"
     source = [int(r & (chip_files.LAST - 1)) for r in result.route if r & chip_files.LAST]
     if source != [core for core, _ in timing.sent]:
         return "packets leave in another order than the ISS says"

@@ -21,6 +21,7 @@ from rtl.spec.params import ConfigError, Params
 from rtl.spec.regmap import MAGIC
 
 from . import golden
+from .counters import busy_counts
 from .iss import Iss, Result
 from .timeline import Recorder, chrome_trace
 
@@ -193,14 +194,7 @@ def _on_rtl(program, simulator, reference, stalls, front_door, view, dump, texts
         )
     if result.error != Error.NONE:
         raise ConfigError(f"{simulator}: {result.error.name} at pc {registers['ERROR_PC']}")
-    return result.outputs, result.cycles, busy_counters(registers), result.wall_s
-
-
-def busy_counters(registers: dict[str, int]) -> dict[str, int]:
-    """The counters of a core by the names of the cycle model."""
-    names = {"in": "BUSY_IN", "load": "BUSY_LOAD", "pass": "BUSY_PASS", "drain": "BUSY_DRAIN"}
-    names |= {"out": "BUSY_OUT", "pass_tiles": "PASS_TILES"}
-    return {name: registers[register] for name, register in names.items()}
+    return result.outputs, result.cycles, busy_counts(registers), result.wall_s
 
 
 @contextlib.contextmanager

@@ -45,12 +45,16 @@ def random_params(r: random.Random) -> Params:
 
 
 def random_pace(r: random.Random, params: Params) -> Params:
-    """The same configuration, slower: requantisation by turns, digit by digit, and cycles between instructions."""
+    """The same configuration, slower: requantisation by turns, digit by digit, cycles between instructions.
+
+    Some have no counters of busy cycles.
+    """
     turns = r.choice([n for n in (1, 1, 2, 3, 4) if params.lanes % n == 0])
     return params.replace(
         requantisers=params.lanes // turns,
         multiply_cycles=r.choice([1, 1, 1, 2, 16]),
         issue_cycles=r.choice([1, 1, 2, 3]),
+        busy_counters=r.choice([1, 1, 1, 0]),
     )
 
 

@@ -12,20 +12,13 @@ from rtl.spec.isa import Error
 from rtl.spec.params import ISA_VERSION, Params
 from rtl.spec.regmap import MAGIC, ON_BUS, PERIPHERAL_VERSION, Fault, Register
 
+from .counters import BUSY, busy_registers
 from .iss import Result
 from .stepped import SteppedCore
 
 #: Words that each FIFO holds; the hardware says its own in CAP_BEAT.
 FIFO_WORDS = 32
 _BY_OFFSET = {4 * register.address: register for register in ON_BUS.values()}
-_BUSY = {
-    "BUSY_IN": "in",
-    "BUSY_LOAD": "load",
-    "BUSY_PASS": "pass",
-    "BUSY_DRAIN": "drain",
-    "BUSY_OUT": "out",
-    "PASS_TILES": "pass_tiles",
-}
 INPUT, OUTPUT, PROGRAM = 1, 2, 4  # bits of DMA_START
 
 
@@ -96,7 +89,7 @@ class Peripheral:
         self.values = constants(params)
         self.registers = {r.name: 0 for r in ON_BUS.values() if r.access == "rw"}
         self.hang = self.memory_hang = False
-        self.counters = dict.fromkeys(("CYCLES", "ISSUED", *_BUSY), 0)
+        self.counters = dict.fromkeys(("CYCLES", "ISSUED", *BUSY), 0)
         self.part = 0
         self._reset()
 
@@ -254,7 +247,7 @@ class Peripheral:
     def _ended(self, result: Result) -> None:
         self.done, self.error = result.error == Error.NONE, result.error
         self.error_pc = result.pc if result.error else 0
-        self.counters = {name: result.busy[key] for name, key in _BUSY.items()}
+        self.counters = busy_registers(result.busy, self.core.params)
         self.counters |= {"CYCLES": result.cycles, "ISSUED": result.issued}
 
     def _read_memory(self, words: int) -> None:

@@ -12,6 +12,7 @@ from mapper.program import words_bytes
 from rtl.spec.isa import Error
 from rtl.spec.params import ConfigError, Params
 
+from .counters import busy_registers
 from .iss import Iss
 from .random_program import random_program
 from .tools import find_icarus, find_verilator
@@ -105,12 +106,7 @@ def run_random(
         "ERROR": int(want.error),
         "ERROR_PC": want.pc if want.error else 0,
         "ISSUED": want.issued,
-        "BUSY_IN": want.busy["in"],
-        "BUSY_LOAD": want.busy["load"],
-        "BUSY_PASS": want.busy["pass"],
-        "BUSY_DRAIN": want.busy["drain"],
-        "BUSY_OUT": want.busy["out"],
-        "PASS_TILES": want.busy["pass_tiles"],
+        **busy_registers(want.busy, params),
     }
     problems = [
         f"{name} {got.registers[name]}, ISS says {value}"

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#define BLOCKCIM_ISA_VERSION 1 /* instruction set */
+#define BLOCKCIM_ISA_VERSION 2 /* instruction set */
 #define BLOCKCIM_PERIPHERAL_VERSION 1 /* this register map */
 #define BLOCKCIM_ID_VALUE UINT32_C(0x43494d42) /* value of register ID */
 
@@ -35,12 +35,12 @@
 #define BLOCKCIM_REG_PROG_ADDR 0x20u /* wo: instruction, below prog_depth, that PROG_DATA writes next, low word first */
 #define BLOCKCIM_REG_PROG_DATA 0x24u /* wo: write one 32-bit word of the program, low word first; advances by itself */
 #define BLOCKCIM_REG_CYCLES 0x28u /* ro: cycles from start to done or error, of the last or running program */
-#define BLOCKCIM_REG_BUSY_IN 0x2cu /* ro: cycles with the stream-in unit active */
-#define BLOCKCIM_REG_BUSY_LOAD 0x30u /* ro: cycles with the load unit active */
-#define BLOCKCIM_REG_BUSY_PASS 0x34u /* ro: cycles with at least one tile in a pass */
-#define BLOCKCIM_REG_BUSY_DRAIN 0x38u /* ro: drain steps, all ports together */
-#define BLOCKCIM_REG_BUSY_OUT 0x3cu /* ro: cycles with the stream-out unit active */
-#define BLOCKCIM_REG_PASS_TILES 0x40u /* ro: tile cycles in a pass: sum over tiles */
+#define BLOCKCIM_REG_BUSY_IN 0x2cu /* ro: cycles with the stream-in unit active (0 without busy_counters) */
+#define BLOCKCIM_REG_BUSY_LOAD 0x30u /* ro: cycles with the load unit active (0 without busy_counters) */
+#define BLOCKCIM_REG_BUSY_PASS 0x34u /* ro: cycles with at least one tile in a pass (0 without busy_counters) */
+#define BLOCKCIM_REG_BUSY_DRAIN 0x38u /* ro: drain steps, all ports together (0 without busy_counters) */
+#define BLOCKCIM_REG_BUSY_OUT 0x3cu /* ro: cycles with the stream-out unit active (0 without busy_counters) */
+#define BLOCKCIM_REG_PASS_TILES 0x40u /* ro: tile cycles in a pass: sum over tiles (0 without busy_counters) */
 #define BLOCKCIM_REG_ISSUED 0x44u /* ro: instructions issued */
 
 /* Registers of the peripheral around the core. */

@@ -60,6 +60,7 @@ class Params:
     requantisers: int = 0  #: multipliers that the lanes of a drain share; 0: one a lane
     multiply_cycles: int = 1  #: of a requantisation, 1, 2, 4, 8 or 16; more: smaller multipliers
     issue_cycles: int = 1  #: from one instruction to the next, 1..3; more: a faster clock
+    busy_counters: int = 1  #: 0: the counters of busy cycles, a tenth of a small core, read as 0
     chunk: int = 0  #: column groups a drain selects together; 0: gcd of G, H and granule
     act_depth: int = 1024  #: activation buffer, words of `lanes` elements
     const_depth: int = 1024  #: requantisation constants, words of `lanes` entries
@@ -81,6 +82,7 @@ class Params:
         self._one_of("readout", ("digital", "adc"))
         self._one_of("drain_ports", (1, 2, 4))
         self._one_of("multiply_cycles", (1, 2, 4, 8, 16))
+        self._one_of("busy_counters", (0, 1))
         self._between("issue_cycles", 1, 3)
         self._between("rows", 2, 2048)
         self._between("cols", 2, 2048)
@@ -276,12 +278,6 @@ class Params:
     def config_hash(self) -> int:
         """32-bit hash of parameters and ISA version; hardware and program must carry the same."""
         values = self.as_dict()
-        # Configurations keep the hash that they had before these parameters were there.
-        unused = () if self.analog else ANALOG_TIMES
-        unused += ("issue_cycles",) if self.issue_cycles == 1 else ()
-        unused += () if self.requantisers else ("requantisers",)
-        unused += ("multiply_cycles",) if self.multiply_cycles == 1 else ()
-        values = {name: v for name, v in values.items() if name not in unused}
         text = json.dumps([ISA_VERSION, values], sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
@@ -364,5 +360,6 @@ PRESETS["icebreaker"] = PRESETS["tangnano9k"] | {
     "act_depth": 128,
     "const_depth": 128,
     "prog_depth": 64,
+    "busy_counters": 0,
 }
 PRESETS["chip-gpt2-medium"] = PRESETS["gpt2-medium"] | {"cores": 24}

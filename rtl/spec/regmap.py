@@ -63,12 +63,20 @@ REGISTERS: tuple[Register, ...] = (
     Register(
         "CYCLES", 10, "ro", "cycles from start to done or error, of the last or running program"
     ),
-    Register("BUSY_IN", 11, "ro", "cycles with the stream-in unit active"),
-    Register("BUSY_LOAD", 12, "ro", "cycles with the load unit active"),
-    Register("BUSY_PASS", 13, "ro", "cycles with at least one tile in a pass"),
-    Register("BUSY_DRAIN", 14, "ro", "drain steps, all ports together"),
-    Register("BUSY_OUT", 15, "ro", "cycles with the stream-out unit active"),
-    Register("PASS_TILES", 16, "ro", "tile cycles in a pass: sum over tiles"),
+    Register(
+        "BUSY_IN", 11, "ro", "cycles with the stream-in unit active (0 without busy_counters)"
+    ),
+    Register("BUSY_LOAD", 12, "ro", "cycles with the load unit active (0 without busy_counters)"),
+    Register(
+        "BUSY_PASS", 13, "ro", "cycles with at least one tile in a pass (0 without busy_counters)"
+    ),
+    Register("BUSY_DRAIN", 14, "ro", "drain steps, all ports together (0 without busy_counters)"),
+    Register(
+        "BUSY_OUT", 15, "ro", "cycles with the stream-out unit active (0 without busy_counters)"
+    ),
+    Register(
+        "PASS_TILES", 16, "ro", "tile cycles in a pass: sum over tiles (0 without busy_counters)"
+    ),
     Register("ISSUED", 17, "ro", "instructions issued"),
 )
 
