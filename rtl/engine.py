@@ -1,5 +1,6 @@
 """The engine: sequencer, tiles, buffer, drains and streams of one core, without its registers."""
 
+import itertools
 import math
 
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, ResetSignal, Signal
@@ -187,8 +188,6 @@ class Engine(wiring.Component):
         """
         p, sin = self.params, self.sin
         bits, kinds = p.word_bits, CONST_BITS // math.gcd(CONST_BITS, p.word_bits)
-        entry = sum((1 << size) - 1 << first for _, first, size in CONST_FIELDS)
-        used = Const(entry, CONST_BITS).replicate(p.lanes)
         for kind in range(kinds):
             words = range(kind, p.const_words, kinds)
             memory = Memory(len(words) * bits, p.const_depth, reads=p.drain_ports, parts=len(words))
@@ -197,7 +196,7 @@ class Engine(wiring.Component):
             m.d.comb += [
                 write.en.eq(Cat(sin.const_en[word] for word in words)),
                 write.addr.eq(sin.const_addr),
-                write.data.eq(sin.const_data & used.word_select(kind, bits)),
+                write.data.eq(_used(sin.const_data, kind * bits)),
             ]
             for drain, read in zip(self.drains, memory.reads, strict=True):
                 m.d.comb += [read.addr.eq(drain.const_addr), read.en.eq(drain.const_en)]
@@ -250,3 +249,11 @@ class Engine(wiring.Component):
                 i_w_group=self.sin.weight_group,
                 i_w_data=self.sin.weight_data,
             )
+
+
+def _used(word, first: int):
+    """A stream word of constants, from bit `first` of them on, with zeros for bits that no field has."""
+    used = sum((1 << size) - 1 << bit for _, bit, size in CONST_FIELDS)
+    runs = itertools.groupby(range(len(word)), lambda bit: used >> (first + bit) % CONST_BITS & 1)
+    slices = ((kept, list(bits)) for kept, bits in runs)
+    return Cat(word[b[0] : b[-1] + 1] if kept else Const(0, len(b)) for kept, b in slices)
