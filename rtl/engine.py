@@ -1,9 +1,8 @@
 """The engine: sequencer, tiles, buffer, drains and streams of one core, without its registers."""
 
-import itertools
 import math
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, ResetSignal, Signal
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetSignal, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -183,26 +182,32 @@ class Engine(wiring.Component):
     def _constants(self, m):
         """Requantisation constants: one word of 64 bits a lane per drain step, a read port per drain.
 
-        Bits that no field has are written as zeros: a synthesis tool leaves them out. Where they are in some of the
-        stream words of an entry and not in others, these words have memories of their own.
+        Bits that no field has are not stored. Stream words that hold different fields have memories of their own.
         """
         p, sin = self.params, self.sin
         bits, kinds = p.word_bits, CONST_BITS // math.gcd(CONST_BITS, p.word_bits)
         for kind in range(kinds):
-            words = range(kind, p.const_words, kinds)
-            memory = Memory(len(words) * bits, p.const_depth, reads=p.drain_ports, parts=len(words))
+            words, kept = range(kind, p.const_words, kinds), _stored(kind * bits, bits)
+            width = len(words) * sum(map(len, kept))
+            memory = Memory(width, p.const_depth, reads=p.drain_ports, parts=len(words))
             memory.add_to(m, f"constants{kind}")
             write = memory.writes[0]
             m.d.comb += [
                 write.en.eq(Cat(sin.const_en[word] for word in words)),
                 write.addr.eq(sin.const_addr),
-                write.data.eq(_used(sin.const_data, kind * bits)),
+                write.data.eq(Cat(sin.const_data[run.start : run.stop] for run in kept)),
             ]
             for drain, read in zip(self.drains, memory.reads, strict=True):
-                m.d.comb += [read.addr.eq(drain.const_addr), read.en.eq(drain.const_en)]
+                places = (
+                    range(word * bits + r.start, word * bits + r.stop)
+                    for word in words
+                    for r in kept
+                )
+                stored = Cat(drain.const_data[place.start : place.stop] for place in places)
                 m.d.comb += [
-                    drain.const_data.word_select(word, bits).eq(read.data.word_select(i, bits))
-                    for i, word in enumerate(words)
+                    read.addr.eq(drain.const_addr),
+                    read.en.eq(drain.const_en),
+                    stored.eq(read.data),
                 ]
 
     def _tiles(self, m):
@@ -251,9 +256,9 @@ class Engine(wiring.Component):
             )
 
 
-def _used(word, first: int):
-    """A stream word of constants, from bit `first` of them on, with zeros for bits that no field has."""
-    used = sum((1 << size) - 1 << bit for _, bit, size in CONST_FIELDS)
-    runs = itertools.groupby(range(len(word)), lambda bit: used >> (first + bit) % CONST_BITS & 1)
-    slices = ((kept, list(bits)) for kept, bits in runs)
-    return Cat(word[b[0] : b[-1] + 1] if kept else Const(0, len(b)) for kept, b in slices)
+def _stored(first: int, count: int) -> list[range]:
+    """Which of `count` bits of constants, from bit `first` of them on, are of a field: runs of bits."""
+    used = max(bit + size for _, bit, size in CONST_FIELDS)
+    entries = range(-(first % CONST_BITS), count, CONST_BITS)
+    runs = (range(max(0, start), min(count, start + used)) for start in entries)
+    return [run for run in runs if run]
