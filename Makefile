@@ -2,7 +2,7 @@
 #
 # Variables: SIM=verilator|icarus|iss  MODEL=  LAYER=  STRATEGY=  TOKENS=   (make sim)
 #            IMAGE=image.bin CC_RISCV=compiler (make firmware)
-#            BOARD=ulx3s|icebreaker|tangnano9k  DEVICE=  CLOCK=MHz (make fpga)
+#            BOARD=ulx3s|hx8k|icebreaker|tangnano9k  DEVICE=  CLOCK=MHz (make fpga)
 #            N=200 (make fuzz)   JSON=1 (make bench, make fpga)   PYTHON=python3 (interpreter of the venv)
 
 PYTHON ?= python3

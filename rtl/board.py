@@ -1,6 +1,7 @@
 """The top of a bitstream: clock, reset, the core behind its serial line, LEDs."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from amaranth.build import Subsignal
 from amaranth.hdl import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, Signal
@@ -16,6 +17,9 @@ RESET_CYCLES = 1 << 12
 @dataclass(frozen=True)
 class EcpPll:
     """Dividers of an ECP5 PLL: output = input / `refer` * `feedback`, VCO = output * `output`."""
+
+    #: Whether the PLL takes the place of the buffer of the clock pin.
+    at_pin: ClassVar[bool] = False
 
     refer: int
     feedback: int
@@ -76,6 +80,10 @@ class EcpPll:
 class IcePll:
     """Dividers of an iCE40 PLL: output = input / (refer + 1) * (feedback + 1) / 2^output."""
 
+    at_pin: ClassVar[bool] = True
+    cell: ClassVar[str] = "SB_PLL40_PAD"
+    source: ClassVar[str] = "PACKAGEPIN"
+
     refer: int
     feedback: int
     output: int
@@ -93,21 +101,32 @@ class IcePll:
     def instance(self, source, out, lock) -> Instance:
         """The PLL between the clock pin and a global clock."""
         return Instance(
-            "SB_PLL40_PAD",
+            self.cell,
             p_FEEDBACK_PATH="SIMPLE",
             p_DIVR=Const(self.refer, 4),
             p_DIVF=Const(self.feedback, 7),
             p_DIVQ=Const(self.output, 3),
             p_FILTER_RANGE=Const(1, 3),
-            i_PACKAGEPIN=source,
             i_RESETB=Const(1),
             i_BYPASS=Const(0),
             o_PLLOUTGLOBAL=out,
             o_LOCK=lock,
+            **{f"i_{self.source}": source},
         )
 
 
-def dividers(pll: type[EcpPll] | type[IcePll] | None, source: float, target: float):
+class IceCorePll(IcePll):
+    """The same, behind the buffer of a clock pin that is not the PLL's own."""
+
+    at_pin = False
+    cell = "SB_PLL40_CORE"
+    source = "REFERENCECLK"
+
+
+Pll = type[EcpPll] | type[IcePll]
+
+
+def dividers(pll: Pll | None, source: float, target: float):
     """Dividers for a clock, None where the board's own will do. Raises `ConfigError` if it cannot be made."""
     if source == target:
         return None
@@ -128,7 +147,7 @@ class Board(Elaboratable):
     leds : names of LED resources with their numbers, in the order above
     """
 
-    def __init__(self, mhz: float, baud: int, leds, pll: type[EcpPll] | type[IcePll] | None = None):
+    def __init__(self, mhz: float, baud: int, leds, pll: Pll | None = None):
         self.mhz, self.baud, self.leds, self.pll = mhz, baud, leds, pll
 
     def elaborate(self, platform):
@@ -164,16 +183,15 @@ class Board(Elaboratable):
         name, source = platform.default_clk, platform.default_clk_frequency / 1e6
         found = dividers(self.pll, source, self.mhz)
         pin = platform.request(name, dir="-")
-        if self.pll is not IcePll or found is None:
+        at_pin = found is not None and found.at_pin
+        if not at_pin:
             m.submodules.clock = buffer = io.Buffer("i", pin)
         if found is None:
             locked = Signal(init=1)
             m.d.comb += domain.clk.eq(buffer.i)
         else:
             locked, out = Signal(), Signal(name="clk_core")
-            # The PLL of an iCE40 is at the pad, without a buffer between.
-            from_pin = pin.io if self.pll is IcePll else buffer.i
-            m.submodules.pll = found.instance(from_pin, out, locked)
+            m.submodules.pll = found.instance(pin.io if at_pin else buffer.i, out, locked)
             m.d.comb += domain.clk.eq(out)
             platform.add_clock_constraint(out, self.mhz * 1e6)
         left = Signal(range(RESET_CYCLES), init=RESET_CYCLES - 1)

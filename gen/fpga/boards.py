@@ -91,6 +91,18 @@ BOARDS: dict[str, BoardSpec] = {
         pll="IcePll",
         synth="-dsp",
     ),
+    "hx8k": BoardSpec(
+        title="iCE40-HX8K breakout board, Lattice iCE40 HX8K",
+        family="ice40",
+        platforms={"hx8k": "ice40_hx8k_b_evn:ICE40HX8KBEVNPlatform"},
+        preset="hx8k",
+        mhz=24,
+        tools=_ICE40,
+        leds=tuple(("led", n) for n in range(4)),
+        image="bin",
+        program="openFPGALoader -b ice40_generic",
+        pll="IceCorePll",
+    ),
     "tangnano9k": BoardSpec(
         title="Sipeed Tang Nano 9K, Gowin GW1NR-9C",
         family="gowin",

@@ -362,4 +362,5 @@ PRESETS["icebreaker"] = PRESETS["tangnano9k"] | {
     "prog_depth": 64,
     "busy_counters": 0,
 }
+PRESETS["hx8k"] = PRESETS["icebreaker"] | {"multiply_cycles": 8}  # it has no multipliers
 PRESETS["chip-gpt2-medium"] = PRESETS["gpt2-medium"] | {"cores": 24}

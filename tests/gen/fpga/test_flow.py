@@ -106,7 +106,7 @@ def test_missing_tool_is_one_line_with_the_command_that_installs_it(monkeypatch,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["arty"], "board: 'arty' is not one of ulx3s, icebreaker, tangnano9k"),
+        (["arty"], "board: 'arty' is not one of ulx3s, icebreaker, hx8k, tangnano9k"),
         ([], "the following arguments are required: BOARD"),
         (["ulx3s", "--config", "huge"], "config: 'huge' is neither"),
     ],
