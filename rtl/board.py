@@ -182,8 +182,11 @@ class Board(Elaboratable):
         m.domains.sync = domain = ClockDomain(reset_less=True)
         name, source = platform.default_clk, platform.default_clk_frequency / 1e6
         found = dividers(self.pll, source, self.mhz)
-        pin = platform.request(name, dir="-")
         at_pin = found is not None and found.at_pin
+        if found is not None and not at_pin:
+            # The pin drives the PLL alone: no global network, from which an iCE40 has no way back.
+            platform.lookup(name).attrs.pop("GLOBAL", None)
+        pin = platform.request(name, dir="-")
         if not at_pin:
             m.submodules.clock = buffer = io.Buffer("i", pin)
         if found is None:

@@ -57,6 +57,7 @@ CONFIGS = {
         "lanes": 4,
         "tiles": 3,
         "requantisers": 1,
+        "busy_counters": 0,
     },
     "multiplies-in-four-cycles": {
         "rows": 8,

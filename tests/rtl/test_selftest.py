@@ -4,7 +4,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from rtl import selftest
-from rtl.board import EcpPll, IcePll
+from rtl.board import EcpPll, IceCorePll, IcePll
 from rtl.selftest import SelfTest, encode, expect, wait, write
 from rtl.spec.params import ConfigError
 from rtl.spec.regmap import ON_BUS
@@ -97,7 +97,7 @@ def test_ice40_pll_makes_the_clock(target):
     assert 533 <= 12 * (pll.feedback + 1) <= 1066
 
 
-@pytest.mark.parametrize("pll", [EcpPll, IcePll])
+@pytest.mark.parametrize("pll", [EcpPll, IcePll, IceCorePll])
 def test_clock_that_no_divider_makes_is_refused(pll):
     with pytest.raises(ConfigError, match=r"clock: no PLL dividers make 33\.333 MHz"):
         pll.find(12, 33.333)
