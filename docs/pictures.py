@@ -1,4 +1,4 @@
-"""Draws the timing diagrams of docs/integration.md from simulations: `python docs/pictures.py`.
+"""Draws the timing diagrams of docs/integration.md from simulations: `python -m docs.pictures`.
 
 Core: the self-test of a bundle on Icarus. Buses: the slaves in Amaranth's simulator, in front of a control port that
 answers as the peripheral does.

@@ -57,7 +57,7 @@ b11 "
 
 @pytest.mark.icarus
 def test_committed_pictures_are_current():
-    """Otherwise: python docs/pictures.py."""
+    """Otherwise: python -m docs.pictures."""
     try:
         find_icarus()
     except ConfigError as error:
