@@ -85,5 +85,5 @@ def test_bus_errors_and_interrupts_of_the_cpu(need, packed, tmp_path):
 
 def test_an_image_that_does_not_fit(packed):
     image, params = packed
-    with pytest.raises(ConfigError, match="do not fit 50000 bytes of RAM"):
-        run(image, params, "verilator", memory=Memory(ram=50_000))
+    with pytest.raises(ConfigError, match="do not fit 65600 bytes of RAM"):
+        run(image, params, "verilator", memory=Memory(ram=65_600))
