@@ -10,7 +10,6 @@ import torch
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.rnn import pad_sequence
 
 from rtl.spec.params import ConfigError
@@ -53,7 +52,10 @@ def bucketed(lengths: list[int], tokens: int, seed: int) -> list[list[int]]:
 
 @dataclass
 class Remembered:
-    """The dense network's last hidden states of pieces of text, asked for once each, float16."""
+    """The dense network's last hidden states of pieces of text, asked for once each, float16.
+
+    For MiniLM and its default corpus, 2.2 million tokens, that grows to 1.7 GB.
+    """
 
     kept: dict[int, Tensor] = field(default_factory=dict)
 
@@ -63,10 +65,8 @@ class Remembered:
     ) -> list[Tensor]:
         """Of each chosen piece (its tokens, hidden); `ask` computes those of pieces that were not there before."""
         if missing := [n for n in chosen if n not in self.kept]:
-            # Attention in bfloat16 is slow on CPUs but as plain products.
-            with products("cpu"), sdpa_kernel(SDPBackend.MATH):
-                found = ask(missing)
-            self.kept |= {n: one.half() for n, one in zip(missing, found, strict=True)}
+            with products("cpu"):
+                self.kept |= {n: x.half() for n, x in zip(missing, ask(missing), strict=True)}
         return [self.kept[n] for n in chosen]
 
 

@@ -1,8 +1,10 @@
 """Which data type training multiplies in; parameters, optimisers and everything that is judged stay float32."""
 
+from contextlib import contextmanager
 from functools import cache
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 @cache
@@ -12,7 +14,13 @@ def product_dtype(device: str) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def products(device: str, rounded: bool = True) -> torch.autocast:
+@contextmanager
+def products(device: str, rounded: bool = True):
     """Inside the context layers multiply in `product_dtype`, or as they are if not `rounded`."""
     dtype = product_dtype(device)
-    return torch.autocast(device, dtype, enabled=rounded and dtype != torch.float32)
+    # Attention in bfloat16 is slow on CPUs but as plain products.
+    with (
+        torch.autocast(device, dtype, enabled=rounded and dtype != torch.float32),
+        sdpa_kernel(SDPBackend.MATH),
+    ):
+        yield

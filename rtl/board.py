@@ -1,5 +1,6 @@
 """The top of a bitstream: clock, reset, the core behind its serial line, LEDs."""
 
+import copy
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -185,7 +186,9 @@ class Board(Elaboratable):
         at_pin = found is not None and found.at_pin
         if found is not None and not at_pin:
             # The pin drives the PLL alone: no global network, from which an iCE40 has no way back.
-            platform.lookup(name).attrs.pop("GLOBAL", None)
+            # A copy: the board's description serves other builds too.
+            platform.resources[name, 0] = resource = copy.deepcopy(platform.lookup(name))
+            resource.attrs.pop("GLOBAL", None)
         pin = platform.request(name, dir="-")
         if not at_pin:
             m.submodules.clock = buffer = io.Buffer("i", pin)

@@ -167,14 +167,13 @@ class Core(wiring.Component):
 
     def _counters(self, m, start, engine) -> dict:
         """Performance counters, running while the program does; its first cycle starts them anew."""
-        p = self.params
         first = Signal()
         m.d.sync += first.eq(start)
         sources = {
             "CYCLES": engine["running"],
             "ISSUED": engine["issued"],
         }
-        if p.busy_counters:
+        if self.params.busy_counters:
             sources |= {
                 "BUSY_IN": engine["in_busy"],
                 "BUSY_LOAD": engine["load_busy"],

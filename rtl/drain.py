@@ -29,7 +29,7 @@ class Steps:
 
     def __init__(self, m: Module, params: Params, name: str, *, ahead: bool = False):
         self.column = Signal(clog2(params.granule + 1), name=f"{name}_column")
-        self.step = Signal(isa.offsets(Op.DRAIN, params)["steps"][1], name=f"{name}_step")
+        self.step = Signal(instr_layout(Op.DRAIN, params)["steps"].width, name=f"{name}_step")
         self.sub = Signal(range(params.raw_elements), name=f"{name}_sub")
         self.flush = Signal(name=f"{name}_flush")
         self.step_last = Signal(name=f"{name}_step_last")
@@ -464,7 +464,7 @@ class DrainPort(wiring.Component):
 
     def _limit(self, m, stage, after):
         """No more elements than `elems` of the drain allow go on from one stage to the next."""
-        bits = isa.offsets(Op.DRAIN, self.params)["elems"][1]
+        bits = self.layout["elems"].width
         elems = self._per_entry(bits, "elems")
         left = elems[stage.entry]
         for s in range(self.params.slots):

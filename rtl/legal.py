@@ -10,7 +10,7 @@ from operator import or_
 from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import data
 
-from .spec import isa
+from .layout import instr_layout
 from .spec.isa import Error, Op
 from .spec.params import Params, clog2
 
@@ -38,7 +38,7 @@ def _fill_tiles(v, p: Params):
 
 def drain_constants(v, p: Params):
     """Constant words that a legal DRAIN reads: ceil(columns / pieces) * steps; several pieces have one step."""
-    words = (v.columns * v.steps)[: len(v.columns) + len(v.steps)]
+    words = v.columns * v.steps
     for pieces in range(2, p.slots + 1):
         ceiling = Array((columns + pieces - 1) // pieces for columns in range(p.granule + 1))
         words = Mux(v.pieces == pieces, ceiling[v.columns], words)
@@ -51,13 +51,12 @@ def faults_layout(p: Params) -> data.StructLayout:
     `elements` and `capacity` are those of a LOAD: elements that it reads or skips, and that its words hold; `constants`
     is the end of the constant words that are read or written.
     """
-    load, drain = (
-        {n: size for n, (_, size) in isa.offsets(op, p).items()} for op in (Op.LOAD, Op.DRAIN)
-    )
+    load, drain = instr_layout(Op.LOAD, p), instr_layout(Op.DRAIN, p)
+    constants = drain["columns"].width + drain["steps"].width
     numbers = {
-        "elements": max(load["skip"], load["elems"]) + 1,
-        "capacity": load["words"] + clog2(p.lanes),
-        "constants": max(clog2(p.const_depth + 1), drain["columns"] + drain["steps"]) + 1,
+        "elements": max(load["skip"].width, load["elems"].width) + 1,
+        "capacity": load["words"].width + clog2(p.lanes),
+        "constants": max(clog2(p.const_depth + 1), constants) + 1,
     }
     return data.StructLayout(dict.fromkeys(("unknown", "field", "tile", "load"), 1) | numbers)
 

@@ -51,11 +51,8 @@ class LoadUnit(wiring.Component):
         incoming = instr_view(Op.LOAD, p, self.word)
         self.mask, self.pattern = (Signal(p.tiles, reset_less=True) for _ in range(2))
         have, inflight = Signal(range(2 * p.lanes + 1)), Signal()
-        skipping, elems, part = (
-            Signal(),
-            Signal.like(v.elems, reset_less=True),
-            Signal(6, reset_less=True),
-        )
+        skipping, part = Signal(), Signal(6, reset_less=True)
+        elems = Signal.like(v.elems, reset_less=True)
         position = Position(*(Signal(n, reset_less=True) for n in Position.bits(p)))
         distance = Part(
             *(Signal(n, name=f"part_{i}", reset_less=True) for i, n in enumerate(Part.bits(63, v)))

@@ -17,6 +17,11 @@ class Register:
     bits: tuple[tuple[str, int, int, str], ...] = ()
 
 
+def _busy(name: str, address: int, counts: str) -> Register:
+    """A counter of busy cycles."""
+    return Register(name, address, "ro", f"{counts} (0 without busy_counters)")
+
+
 REGISTERS: tuple[Register, ...] = (
     Register("ID", 0, "ro", "constant that names this core"),
     Register(
@@ -63,20 +68,12 @@ REGISTERS: tuple[Register, ...] = (
     Register(
         "CYCLES", 10, "ro", "cycles from start to done or error, of the last or running program"
     ),
-    Register(
-        "BUSY_IN", 11, "ro", "cycles with the stream-in unit active (0 without busy_counters)"
-    ),
-    Register("BUSY_LOAD", 12, "ro", "cycles with the load unit active (0 without busy_counters)"),
-    Register(
-        "BUSY_PASS", 13, "ro", "cycles with at least one tile in a pass (0 without busy_counters)"
-    ),
-    Register("BUSY_DRAIN", 14, "ro", "drain steps, all ports together (0 without busy_counters)"),
-    Register(
-        "BUSY_OUT", 15, "ro", "cycles with the stream-out unit active (0 without busy_counters)"
-    ),
-    Register(
-        "PASS_TILES", 16, "ro", "tile cycles in a pass: sum over tiles (0 without busy_counters)"
-    ),
+    _busy("BUSY_IN", 11, "cycles with the stream-in unit active"),
+    _busy("BUSY_LOAD", 12, "cycles with the load unit active"),
+    _busy("BUSY_PASS", 13, "cycles with at least one tile in a pass"),
+    _busy("BUSY_DRAIN", 14, "drain steps, all ports together"),
+    _busy("BUSY_OUT", 15, "cycles with the stream-out unit active"),
+    _busy("PASS_TILES", 16, "tile cycles in a pass: sum over tiles"),
     Register("ISSUED", 17, "ro", "instructions issued"),
 )
 

@@ -7,6 +7,7 @@ import torch
 
 from mapper import objective
 from mapper.objective import Language, Similarity
+from mapper.precision import product_dtype
 from rtl.spec.params import ConfigError
 from tests.mapper import networks
 
@@ -123,9 +124,12 @@ def test_the_dense_network_is_asked_once(architecture):
     )
     made.prepare(TEXT)
     calls = []
-    module.base_model.register_forward_hook(lambda *_: calls.append(1))
+    module.base_model.register_forward_hook(
+        lambda *_: calls.append(torch.is_autocast_enabled("cpu"))
+    )
     first = list(made.epoch(module, 0))
     assert len(calls) == len(first)
+    assert set(calls) == {product_dtype("cpu") == torch.bfloat16}
     again = list(made.epoch(module, 0))
     assert len(calls) == len(first)
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(first, again, strict=True))
