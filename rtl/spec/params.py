@@ -355,12 +355,12 @@ PRESETS["tangnano9k"] = PRESETS["ulx3s"] | {
     "cols": 4,
     "act_depth": 256,
     "requantisers": 1,
+    "busy_counters": 0,
 }
 PRESETS["icebreaker"] = PRESETS["tangnano9k"] | {
     "act_depth": 128,
     "const_depth": 128,
     "prog_depth": 64,
-    "busy_counters": 0,
 }
 PRESETS["hx8k"] = PRESETS["icebreaker"] | {"multiply_cycles": 8}  # it has no multipliers
 PRESETS["chip-gpt2-medium"] = PRESETS["gpt2-medium"] | {"cores": 24}

@@ -1,6 +1,6 @@
 /*
- * For tests/cosim/test_soc.py: accesses that nothing answers or that the peripheral refuses, and the
- * interrupt. Prints the letters of the checks that failed, then PASS or FAIL.
+ * For tests/cosim/test_soc.py: accesses that nothing answers or that the peripheral refuses, the
+ * interrupt, and the driver, which sleeps until it. Prints the letters of the checks that failed, then PASS or FAIL.
  */
 #include "blockcim_driver.h"
 #include "include/blockcim_soc.h"
@@ -10,12 +10,17 @@
 #define TIMER(name) AT(BLOCKCIM_SOC_TIMER + BLOCKCIM_REG_TIMER_##name)
 #define CORE(name) AT(BLOCKCIM_SOC_CORE + BLOCKCIM_REG_##name)
 
-extern uint32_t __ram_end[]; /* from the link script */
+/* From the link script. */
+extern const uint32_t __image[];
+extern uint32_t __ram_end[];
 
 int main(void);
 
-static volatile uint32_t traps, cause;
+static volatile uint32_t traps, cause, sleeps;
+static uint32_t back; /* where a trap returns to */
 static int failed;
+static struct blockcim core = {.registers = (volatile uint32_t *)BLOCKCIM_SOC_CORE,
+                               .polls = 100000u};
 
 static void character(char c)
 {
@@ -40,23 +45,49 @@ static void __attribute__((interrupt("machine"), aligned(4))) handler(void)
     cause = found;
     traps++;
     if (found >> 31)
-        CORE(IRQ_ENABLE) = 0;
+        blockcim_interrupt(&core);
     else
-        __asm__ volatile("csrw mepc, %0" : : "r"(AT(0x3ff0u)));
+        __asm__ volatile("csrw mepc, %0" : : "r"(back));
+}
+
+static void sleep_until_interrupt(void *context)
+{
+    sleeps++;
+    while (!((struct blockcim *)context)->interrupted)
+        ;
 }
 
 /* Jump to where there is no memory; the trap returns behind the call. */
 static void fetch_nowhere(void)
 {
     __asm__ volatile("la t0, 1f\n"
-                     "li t1, 0x3ff0\n"
-                     "sw t0, 0(t1)\n"
+                     "sw t0, 0(%1)\n"
                      "jr %0\n"
                      ".balign 4\n"
                      "1:\n"
                      :
-                     : "r"(NOWHERE)
-                     : "t0", "t1", "memory");
+                     : "r"(NOWHERE), "r"(&back)
+                     : "t0", "memory");
+}
+
+/* A run by DMA, asleep until the interrupt at its end; its output is what the image expects. */
+static void run_asleep(void)
+{
+    static const struct blockcim_platform platform = {
+        .context = &core, .wait_for_interrupt = sleep_until_interrupt};
+    struct blockcim_image image;
+    core.platform = &platform;
+    check('l', blockcim_probe(&core) == BLOCKCIM_OK &&
+                   blockcim_image_open(&image, __image, (uint32_t)(__ram_end - __image)) ==
+                       BLOCKCIM_OK &&
+                   blockcim_boot(&core, &image, BLOCKCIM_DMA) == BLOCKCIM_OK);
+    uint32_t *output = (uint32_t *)(uintptr_t)(image.output.words + image.output.count);
+    traps = 0;
+    check('m', blockcim_run_image(&core, &image, NULL, output, (uint32_t)(__ram_end - output),
+                                  BLOCKCIM_DMA | BLOCKCIM_INTERRUPT) == BLOCKCIM_OK);
+    check('n', sleeps > 0 && traps == 1 && CORE(IRQ_ENABLE) == 0);
+    for (uint32_t i = 0; i < image.output.count; i++)
+        check('o', output[i] == image.output.words[i]);
 }
 
 int main(void)
@@ -99,6 +130,7 @@ int main(void)
     for (int i = 0; i < 100; i++)
         __asm__ volatile("nop");
     check('k', CORE(FAULT) == 3u);
+    run_asleep();
 
     character('\n');
     for (const char *c = failed ? "FAIL\n" : "PASS\n"; *c; c++)

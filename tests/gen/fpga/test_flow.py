@@ -58,9 +58,18 @@ def test_plan_calls_the_tools_in_order(name):
     spec = find(name)
     plan = flow.plan(spec, Params.load(spec.preset), next(iter(spec.platforms)), spec.mhz, 7)
     names = dict(spec.tools)
-    found = flow.commands(plan.files[f"build_{flow.NAME}.sh"], names)
+    found = flow.commands(plan.files[f"build_{flow.NAME}.sh"], names, spec.spelling)
     assert [command[0] for command in found] == list(spec.tools.values())
+    assert not set(spec.spelling) & set(found[1])
     assert "blockcim_serial.v" in plan.files and "--seed" in found[1] and "7" in found[1]
+
+
+def test_options_are_spelled_as_the_tool_wants_them():
+    script = "$NEXTPNR --family GW1N-9C --top x \\\n --cst top.cst --family-like\n"
+    spelling = {"--family": "--vopt family=", "--cst": "--vopt cst="}
+    assert flow.commands(script, {"NEXTPNR": "pnr"}, spelling) == [
+        ["pnr", "--vopt", "family=GW1N-9C", "--top", "x", "--vopt", "cst=top.cst", "--family-like"]
+    ]
 
 
 def test_build_leaves_bitstream_and_report(tools, tmp_path, capsys):
