@@ -115,6 +115,7 @@ BOARDS: dict[str, BoardSpec] = {
         image="fs",
         program="openFPGALoader -b tangnano9k",
         arguments={"toolchain": "Apicula"},
+        pnr="--freq 27",  # Amaranth has no constraint of a clock for this tool
         # The nextpnr that Amaranth calls is no more; its successor knows block RAM and multipliers as well.
         spelling={"--family": "--vopt family=", "--cst": "--vopt cst="},
     ),
