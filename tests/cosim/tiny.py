@@ -19,11 +19,11 @@ PARAMS = {
 }
 
 
-def image(seed: int = 0) -> tuple[Image, Params]:
-    """The image of one dense 8 x 8 matrix for two tokens, and the parameters that it is for."""
+def image(seed: int = 0, tokens: int = 2) -> tuple[Image, Params]:
+    """The image of one dense 8 x 8 matrix for some tokens, and the parameters that it is for."""
     params = Params.from_dict(PARAMS)
     model = Model("tiny", 1, 8, 8, 1, "tiny", "dense", 1)
     pattern = pattern_of("dense", None, None, 1)
-    work = only(random_workload(model, 0, "dense", pattern, params, 2, seed), ["o"])
+    work = only(random_workload(model, 0, "dense", pattern, params, tokens, seed), ["o"])
     program = Compiler("linear", params, seed=seed).compile(work)
     return pack(program), program.params
