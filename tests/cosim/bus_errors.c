@@ -1,6 +1,7 @@
 /*
  * For tests/cosim/test_soc.py: accesses that nothing answers or that the peripheral refuses, the
- * interrupt, and the driver, which sleeps until it. Prints the letters of the checks that failed, then PASS or FAIL.
+ * interrupt, and the driver, which sleeps until it. Prints the letters of the checks that failed, then
+ * PASS or FAIL.
  */
 #include "blockcim_driver.h"
 #include "include/blockcim_soc.h"

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from mapper.compile import Compiler
 from mapper.image import weight_image
 from mapper.layout import InputMap
 from mapper.lower import lower
@@ -105,6 +106,21 @@ def test_more_tiles_than_needed_are_fine(strategy):
     placement = place(strategy, segments, GPT2.replace(tiles=120), frozenset({"tiles"}))
     validate(segments, placement)
     assert placement.params.tiles == 120
+
+
+def test_analog_arrays_that_are_left_over_make_a_token_faster():
+    """They read the blocks of a factor one after the other, so few blocks on each; digital ones need not."""
+    work = shapes("bert-large", [0], policy="pad")[0]
+    analog = GPT2.replace(readout="adc", adc_bits=3, adcs=8)
+    found = {
+        (params.analog, tiles): Compiler("densemap", params.replace(tiles=tiles), fixed={"tiles"})
+        .plan(work)
+        .cycles
+        for params in (analog, GPT2)
+        for tiles in (20, 40, 80)
+    }
+    assert found[True, 20] > 2 * found[True, 40] > 3.9 * found[True, 80]
+    assert len({found[False, tiles] for tiles in (20, 40, 80)}) == 1
 
 
 def test_sparsemap_rejects_a_block_that_exceeds_the_array():

@@ -62,7 +62,9 @@ def test_plan_calls_the_tools_in_order(name):
     assert [command[0] for command in found] == list(spec.tools.values())
     assert not set(spec.spelling) & set(found[1])
     constraints = [text for n, text in plan.files.items() if n.endswith((".lpf", ".pcf"))]
-    assert any("FREQUENCY" in t or "set_frequency" in t for t in constraints) or "--freq" in found[1]
+    assert (
+        any("FREQUENCY" in t or "set_frequency" in t for t in constraints) or "--freq" in found[1]
+    )
     assert "blockcim_serial.v" in plan.files and "--seed" in found[1] and "7" in found[1]
 
 
