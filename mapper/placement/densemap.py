@@ -163,12 +163,7 @@ def place(
 
     Raises `ConfigError` if a fixed number of tiles is too small, naming the missing arrays.
     """
-    multiple = chunk_limit(params, fixed)
-    ways = [
-        way
-        for most in _most_blocks(params, multiple)
-        for way in _ways(segments, params, multiple, most)
-    ]
+    ways = _ways(segments, params, chunk_limit(params, fixed))
     least = [_demand(families, params)[1] for families in ways]
     limit = params.tiles if "tiles" in fixed else MAX_TILES
     tiles = limit if "tiles" in fixed else min(least)
@@ -186,25 +181,28 @@ def place(
     raise ConfigError(f"tiles: densemap needs more than the limit of {limit} arrays")
 
 
-def _most_blocks(params: Params, multiple: int) -> list[int]:
-    """Most blocks of a factor on a tile (D), the preferred one first.
+def _sizes(params: Params, multiple: int) -> list[list[int]]:
+    """Lists of what the blocks of a factor on a tile (D) may number, each largest first, the preferred list first.
 
     An analog array reads the blocks of a pass one after the other, so few on each of more arrays are faster. A digital
     one takes as long for one as for all.
     """
-    most = min(params.row_groups, params.col_groups)
-    fewer = range(multiple, most, multiple) if params.analog else ()
-    return [*(d for d in fewer if most % d == 0), most]
+    sizes = [
+        d
+        for d in range(min(params.row_groups, params.col_groups), 0, -1)
+        if d % multiple == 0 and params.row_groups % d == 0 and params.col_groups % d == 0
+    ]
+    return [sizes[i:] for i in reversed(range(len(sizes)))] if params.analog else [sizes]
 
 
-def _ways(segments: list[Segment], params: Params, multiple: int, most: int) -> list[list[_Family]]:
-    """Ways to see the factors as families, the preferred one first; at most `most` blocks of a factor on a tile."""
+def _ways(segments: list[Segment], params: Params, multiple: int) -> list[list[_Family]]:
+    """Ways to see the factors as families, the preferred one first."""
     ways = []
-    for waste, shared in itertools.product(TOLERATED_WASTE, (True, False)):
+    for sizes, waste, shared in itertools.product(
+        _sizes(params, multiple), TOLERATED_WASTE, (True, False)
+    ):
         way = [
-            f
-            for i, s in enumerate(segments)
-            for f in _families(i, s, params, multiple, most, shared, waste)
+            f for i, s in enumerate(segments) for f in _families(i, s, params, sizes, shared, waste)
         ]
         if way not in ways:
             ways.append(way)
@@ -218,9 +216,8 @@ def demand(
 
     The granules of several matrices add up.
     """
-    multiple = chunk_limit(params, fixed)
-    most = _most_blocks(params, multiple)[-1]
-    found = [_demand(way, params) for way in _ways(segments, params, multiple, most)]
+    ways = _ways(segments, params, chunk_limit(params, fixed))
+    found = [_demand(way, params) for way in ways]
     cells, arrays = zip(*found, strict=True)
     return min(cells), min(arrays)
 
@@ -235,8 +232,7 @@ def _families(
     index: int,
     segment: Segment,
     params: Params,
-    multiple: int,
-    most: int,
+    sizes: list[int],
     shared: bool = True,
     waste: float = TOLERATED_WASTE[0],
 ) -> Iterator[_Family]:
@@ -248,12 +244,12 @@ def _families(
     lefts, groups = {}, {}
     for number, matrix in enumerate(segment.matrices):
         require_monarch(matrix, "densemap")
-        lefts[number] = _family(index, segment, LEFT, (number,), params, multiple, most, waste)
+        lefts[number] = _family(index, segment, LEFT, (number,), params, sizes, waste)
         key = matrix.factors[0].shape[:2] if shared else number
         groups.setdefault(key, []).append(number)
     for numbers in groups.values():
         feeds = tuple(lefts[n] for n in numbers)
-        yield _family(index, segment, RIGHT, tuple(numbers), params, multiple, most, waste, feeds)
+        yield _family(index, segment, RIGHT, tuple(numbers), params, sizes, waste, feeds)
         yield from feeds
 
 
@@ -269,8 +265,7 @@ def _family(
     role: str,
     numbers: tuple[int, ...],
     params: Params,
-    multiple: int,
-    most: int,
+    sizes: list[int],
     waste: float,
     feeds: tuple[_Family, ...] = (),
 ) -> _Family:
@@ -282,11 +277,6 @@ def _family(
     )
     count = matrix.factors[role == LEFT].shape[0]
     parts = input_map(role, matrix, params.granule).parts
-    sizes = [
-        d
-        for d in range(most, 0, -1)
-        if d % multiple == 0 and params.row_groups % d == 0 and params.col_groups % d == 0
-    ]
     blocks = _blocks(count, sizes, waste)
     wide = max(widths)
     fitting = [

@@ -128,7 +128,7 @@ def test_table_of_the_study(tmp_path, capsys):
 def exists(segments, params, tiles):
     """Whether any choice of rectangles, at any places, can be built and ordered on this many arrays."""
     params = params.replace(tiles=tiles)
-    for families in densemap._ways(segments, params, 1, params.row_groups):
+    for families in densemap._ways(segments, params, 1):
         choices = [list(densemap._options(f, params)) for f in families if f.role == "R"]
         for combination in itertools.product(*choices):
             items = [item for option in combination for item in option]
