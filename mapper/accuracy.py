@@ -119,7 +119,9 @@ def _curves(cards: list[dict], score: str) -> list[str]:
             points = ", ".join(
                 f"{h['seconds'] / 60:.0f} min {h['value']:.3f}" for h in card["history"]
             )
-            lines += ["", f"{card['path'].stem}, {score} against training time: {points}."]
+            tokens = card["conditions"].get("tokens_on_the_way")
+            text = f" (on {tokens:,} of the tokens)" if tokens else ""
+            lines += ["", f"{card['path'].stem}, {score} against training time{text}: {points}."]
     return lines
 
 

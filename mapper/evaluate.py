@@ -16,6 +16,8 @@ from .objective import Language, Similarity
 SENTENCES = 1000
 #: Tokens of held-out prose for a perplexity, by default.
 TOKENS = 32768
+#: One window of them in so many is enough to watch a fine-tuning by.
+GLANCED = 4
 
 #: Sentences by falling similarity to the first of each group.
 KNOWN_ORDER = (
@@ -86,6 +88,10 @@ class SimilarityJudge:
         cosine = float((self.wanted * found).sum(-1).mean())
         return Scores({"spearman": spearman, "cosine": cosine}, "spearman")
 
+    def glance(self, module: nn.Module) -> float:
+        """The headline number, to watch a network by while it learns."""
+        return self.judge(module).value
+
 
 class LanguageJudge:
     """Perplexity of held-out prose in windows of the objective's context, and its ratio to the dense network's.
@@ -101,10 +107,13 @@ class LanguageJudge:
         windows = objective.windows(corpus.heldout)
         self.windows = windows[: max(1, tokens // objective.context)]
         self.dense = perplexity(dense, self.windows)
+        self.few = self.windows[::GLANCED]
+        self.few_dense = perplexity(dense, self.few)
         self.conditions = {
             "corpus": corpus.name,
             "context": objective.context,
             "tokens": self.windows.numel(),
+            "tokens_on_the_way": self.few.numel(),
             "perplexity_dense": self.dense,
         }
 
@@ -112,6 +121,10 @@ class LanguageJudge:
         """`perplexity`, and `ratio` to the dense one."""
         found = perplexity(module, self.windows)
         return Scores({"perplexity": found, "ratio": found / self.dense}, "ratio")
+
+    def glance(self, module: nn.Module) -> float:
+        """The headline number on a part of the text, to watch a network by while it learns."""
+        return perplexity(module, self.few) / self.few_dense
 
 
 @torch.no_grad()

@@ -329,7 +329,7 @@ class Pipeline:
             self.objective,
             self.job.recipe,
             self._beside("state"),
-            lambda module: judge.judge(module).value,
+            judge.glance,
             self.job.show,
             roundings if self.job.qat else None,
         )
