@@ -76,7 +76,9 @@ def _add_netlist(commands) -> None:
         "netlist", help="run a program directory on the post-synthesis netlist of its core"
     )
     netlist.add_argument("directory", metavar="DIR", help="program directory of `mapper compile`")
-    netlist.add_argument("--family", default="generic", help="generic (default), ice40, ecp5")
+    netlist.add_argument(
+        "--family", default="generic", help="generic (default), ice40, ecp5, gowin"
+    )
     netlist.add_argument("--simulator", default="icarus", choices=SIMULATORS[1:])
     netlist.add_argument("--json", action="store_true", help="print the extended report")
     netlist.set_defaults(run=_netlist)

@@ -16,12 +16,19 @@ from rtl.spec.params import ConfigError, Params
 from .runner import cache_dir
 from .tools import version_line
 
-#: Synthesis and cell models by family. yosys has no models of ECP5 block RAM and multipliers: they stay Verilog.
+#: Synthesis and cell models by family. yosys has no models of block RAM and multipliers of ECP5 and Gowin: those stay
+#: Verilog.
 FAMILIES = {
     "generic": ("synth -top blockcim_core -flatten", None),
     "ice40": ("synth_ice40 -dsp -top blockcim_core", "ice40/cells_sim.v"),
     "ecp5": ("synth_ecp5 -nobram -nodsp -top blockcim_core", "ecp5/cells_sim.v"),
+    "gowin": ("synth_gowin -noiopads -nobram -nodsp -top blockcim_core", "gowin/cells_sim.v"),
 }
+
+
+#: A cell's inputs have no defaults in the ports of a netlist, and Verilator cannot read them; ECP5's cells would be
+#: included twice.
+_DEFINES = "`define NO_ICE40_DEFAULT_ASSIGNMENTS\n`define NO_INCLUDES\n"
 
 
 def find_yosys() -> str:
@@ -49,8 +56,8 @@ def cell_models(yosys: str, family: str) -> str:
         text = _with_includes(root / library)
     except OSError as error:
         raise ConfigError(f"{error.filename}: {error.strerror}") from None
-    # A cell's inputs have no defaults in the ports of a netlist; Verilator cannot read them.
-    return "`define NO_ICE40_DEFAULT_ASSIGNMENTS\n" + text
+    # Icarus knows no messages of elaboration.
+    return _DEFINES + re.sub(r"^\s*\$error\(.*\);$", "", text, flags=re.MULTILINE)
 
 
 def _with_includes(path: Path) -> str:

@@ -1,10 +1,13 @@
 """What synthesis sees, against the ISS: SYNTHESIS branches of the hand-written Verilog, and the netlist they give."""
 
+import subprocess
+
 import pytest
 
 from gen.emit import emit
 from rtl.spec.params import ConfigError, Params
 from sim.netlist import FAMILIES, cell_models, netlist
+from sim.tools import find_icarus
 from sim.verify import run_random
 
 #: One slot a word as on the boards, two slots, elements of four bits, granules that are no power of two.
@@ -72,15 +75,26 @@ def test_netlist_of_an_ice40_equals_the_iss(need, yosys):
         assert result.good, result.detail
 
 
+@pytest.mark.icarus
 @pytest.mark.parametrize("family", FAMILIES)
-def test_cell_models_of_a_family(yosys, family):
+def test_cell_models_of_a_family(need, yosys, tmp_path, family):
+    """Icarus takes them, together with a netlist (here an empty one)."""
+    need("icarus")
     text = cell_models(yosys, family)
     assert ("module" in text) == (family != "generic")
     assert "`include" not in text
+    files = [tmp_path / "netlist.v", tmp_path / "cells.v"]
+    files[0].write_text("module blockcim_core;\nendmodule\n")
+    files[1].write_text(text)
+    command = [find_icarus().path, "-g2012", "-t", "null", "-s", "blockcim_core", *files]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_wrong_family_and_missing_yosys(monkeypatch):
-    with pytest.raises(ConfigError, match="family: 'xc7' is not one of generic, ice40, ecp5"):
+    with pytest.raises(
+        ConfigError, match="family: 'xc7' is not one of generic, ice40, ecp5, gowin"
+    ):
         netlist(Params(), "xc7")
     with pytest.raises(ConfigError, match="cores: 2, a netlist is of one core"):
         netlist(Params(cores=2))
