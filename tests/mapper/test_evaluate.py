@@ -37,7 +37,7 @@ def judge(minilm):
 def test_dense_network_scores_one(judge, minilm):
     scores = judge.judge(minilm.module)
     assert scores.value == scores.values["spearman"] == pytest.approx(1)
-    assert scores.values["cosine"] == pytest.approx(1)
+    assert scores.values["cosine"] == judge.glance(minilm.module) == pytest.approx(1)
     assert (
         not judge.doubt and judge.conditions["sentences"] == 14 and judge.conditions["pairs"] == 91
     )
@@ -84,6 +84,13 @@ def test_language_judge(tmp_path, monkeypatch):
     judge = LanguageJudge(objective, net.module, TEXT, tokens=24)
     scores = judge.judge(net.module)
     assert scores.value == pytest.approx(1) and judge.conditions["tokens"] == 24
+    assert judge.conditions["tokens_on_the_way"] == 8
+    other = copy.deepcopy(net.module)
+    with torch.no_grad():
+        other.lm_head.weight.mul_(2)
+    one = [perplexity(module, judge.windows[:1]) for module in (other, net.module)]
+    assert judge.glance(other) == pytest.approx(one[0] / one[1])
+    assert judge.glance(other) != pytest.approx(judge.judge(other).value)
     with pytest.raises(ConfigError, match=r"40 tokens of text are too few for a window of 500"):
         LanguageJudge(Language(tokenizer(False), context=500), net.module, TEXT)
 
