@@ -141,7 +141,7 @@ def run(args: argparse.Namespace) -> None:
     # torch takes a second to import, which shapes alone need not wait for.
     import torch
 
-    from .finetune import MOMENTA, RATES, Recipe
+    from .finetune import RATES, Recipe
     from .pipeline import Job, Pipeline
 
     given = {n: getattr(args, n) for n in ("compression", "arrays", "rank", "policy")}
@@ -158,7 +158,7 @@ def run(args: argparse.Namespace) -> None:
     if args.finetune:
         kind = ARCHITECTURES[shape.architecture].objective
         rate = RATES[kind] if args.rate is None else args.rate
-        recipe = Recipe(args.minutes, args.steps, rate, MOMENTA[kind], seed=args.seed)
+        recipe = Recipe(args.minutes, args.steps, rate, seed=args.seed)
     elif args.qat:
         raise ConfigError("--qat: needs --finetune")
     if args.threads is not None:

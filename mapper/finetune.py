@@ -31,10 +31,6 @@ from .surgery import Batch, Call, forward, rows
 
 #: Learning rates by objective. At 0.002, SmolLM2 (2x, calibrated) loses in 90 steps what the first 25 gained.
 RATES = {"similarity": 1.5e-3, "language": 5e-4}
-#: Momentum of Muon by objective. Batches of a language model are a few windows, so noise is large, and an orthogonal
-#: step is as large for noise as for a gradient. SmolLM2 (2x, 4 blocks, 1,160 steps of 1,024 tokens) ends at a
-#: perplexity ratio of 3.88 with 0.9, and 3.22 to 3.27 with 0.95, between half the rate above and the whole of it.
-MOMENTA = {"similarity": 0.95, "language": 0.97}
 #: Steps over which the rate rises from zero.
 WARM_UP = 50
 #: Seconds between saved states.
@@ -60,7 +56,6 @@ class Recipe:
     minutes: float = 50.0  #: of computing; pauses of an interrupted run do not count
     steps: int = 0  #: above 0: steps and not minutes, which can be repeated bit by bit
     rate: float = RATES["similarity"]
-    momentum: float = MOMENTA["similarity"]
     layerwise: float = 0.05  #: share of the run that is layer by layer
     seed: int = 0
 
@@ -183,9 +178,7 @@ class _Run:
             parameter.requires_grad_(True)
         blocks = [p for p in self.parameters.values() if p.ndim == 3]
         vectors = [p for p in self.parameters.values() if p.ndim != 3]
-        self.optimisers: list[torch.optim.Optimizer] = [
-            BlockMuon(blocks, recipe.rate, recipe.momentum)
-        ]
+        self.optimisers: list[torch.optim.Optimizer] = [BlockMuon(blocks, recipe.rate)]
         if vectors:
             self.optimisers.append(
                 torch.optim.AdamW(vectors, recipe.rate, betas=(0.9, 0.99), weight_decay=0)

@@ -32,7 +32,9 @@ def orthogonalised(blocks: Tensor) -> Tensor:
 class BlockMuon(torch.optim.Optimizer):
     """Muon with Nesterov momentum for parameters (k, m, n).
 
-    The step is scaled by 0.2 sqrt(max(m, n)), which gives it the size of an Adam step at the same rate.
+    The step is scaled by 0.2 sqrt(max(m, n)), which gives it the size of an Adam step at the same rate. Momentum:
+    SmolLM2 (2x, 1,160 steps of 1,024 tokens) ends at a perplexity ratio of 3.88 with 0.9, and 3.22 with 0.95; with
+    0.97 it is behind all the way.
     """
 
     def __init__(self, parameters: list[nn.Parameter], lr: float, momentum: float = 0.95):
