@@ -106,9 +106,9 @@ class LanguageJudge:
         self.objective = objective
         windows = objective.windows(corpus.heldout)
         self.windows = windows[: max(1, tokens // objective.context)]
-        self.dense = perplexity(dense, self.windows)
         self.few = self.windows[::GLANCED]
-        self.few_dense = perplexity(dense, self.few)
+        wanted = losses(dense, self.windows)
+        self.dense, self.few_dense = _exp_mean(wanted), _exp_mean(wanted[::GLANCED])
         self.conditions = {
             "corpus": corpus.name,
             "context": objective.context,
@@ -127,17 +127,26 @@ class LanguageJudge:
         return perplexity(module, self.few) / self.few_dense
 
 
-@torch.no_grad()
 def perplexity(module: nn.Module, windows: Tensor, batch: int = 4) -> float:
     """exp of the mean negative log-likelihood of each token but the first in windows (N, context)."""
-    total, count = 0.0, 0
+    return _exp_mean(losses(module, windows, batch))
+
+
+@torch.no_grad()
+def losses(module: nn.Module, windows: Tensor, batch: int = 4) -> Tensor:
+    """Mean negative log-likelihood of each token but the first, for each of the windows (N, context): (N,), float64."""
+    found = []
     for ids in windows.split(batch):
         logits = module(input_ids=ids, use_cache=False).logits[:, :-1]
-        losses = nn.functional.cross_entropy(
-            logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum"
+        each = nn.functional.cross_entropy(
+            logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
         )
-        total, count = total + float(losses), count + ids[:, 1:].numel()
-    return float(torch.tensor(total / count).exp())
+        found.append(each.double().view(len(ids), -1).mean(-1))
+    return torch.cat(found)
+
+
+def _exp_mean(values: Tensor) -> float:
+    return float(values.mean().exp())
 
 
 @torch.no_grad()

@@ -25,7 +25,6 @@ FAMILIES = {
     "gowin": ("synth_gowin -noiopads -nobram -nodsp -top blockcim_core", "gowin/cells_sim.v"),
 }
 
-
 #: A cell's inputs have no defaults in the ports of a netlist, and Verilator cannot read them; ECP5's cells would be
 #: included twice.
 _DEFINES = "`define NO_ICE40_DEFAULT_ASSIGNMENTS\n`define NO_INCLUDES\n"
